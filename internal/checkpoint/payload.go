@@ -1,0 +1,178 @@
+package checkpoint
+
+import (
+	"cmp"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"slices"
+
+	"github.com/bundlewatch/bundlewatch/internal/pickle"
+	"github.com/bundlewatch/bundlewatch/internal/zipfile"
+)
+
+// Segment is a run of bytes of a payload: either made here, or a range of the source file.
+type Segment struct {
+	Literal []byte // the bytes, when they do not come from the source
+	Offset  int64  // in the source
+	Size    int64
+	CRC32   uint32
+	Record  string // the record of the source that the range is, for messages
+}
+
+// Payload is a file to be written, laid out beforehand: its size and CRC-32 are known before the
+// source is read. Copying it reads each source byte once.
+type Payload struct {
+	Segments []Segment
+	Size     int64
+	CRC32    uint32
+	// Source is the file that the ranges lie in; nil when all is literal.
+	Source io.ReaderAt
+	// Verbatim tells that the payload is the source file, byte for byte.
+	Verbatim bool
+}
+
+func (p *Payload) literal(b []byte) {
+	p.add(Segment{Literal: b, Size: int64(len(b)), CRC32: crc32.ChecksumIEEE(b)})
+}
+
+func (p *Payload) add(s Segment) {
+	if s.Size == 0 {
+		return
+	}
+	p.CRC32 = zipfile.Combine(p.CRC32, s.CRC32, s.Size)
+	p.Size += s.Size
+	p.Segments = append(p.Segments, s)
+}
+
+// Verbatim lays out the whole file, byte for byte. The bytes between the records are read now, for
+// their CRC.
+func (c *Checkpoint) Verbatim() (*Payload, error) {
+	p := &Payload{Source: c.source, Verbatim: true}
+	entries := make([]*zipfile.Entry, 0, len(c.directory.Entries))
+	for i := range c.directory.Entries {
+		entries = append(entries, &c.directory.Entries[i])
+	}
+	slices.SortFunc(entries, func(a, b *zipfile.Entry) int { return cmp.Compare(a.Data, b.Data) })
+	for _, e := range entries {
+		if err := c.addRange(p, p.Size, e.Data-p.Size, ""); err != nil {
+			return nil, err
+		}
+		if err := c.addRecord(p, e); err != nil {
+			return nil, err
+		}
+	}
+	return p, c.addRange(p, p.Size, c.Size-p.Size, "")
+}
+
+// addRecord adds a record with the CRC that was saved for it, so that copying checks it.
+func (c *Checkpoint) addRecord(p *Payload, e *zipfile.Entry) error {
+	if c.NoCRC {
+		return c.addRange(p, e.Data, e.Size, e.Name)
+	}
+	p.add(Segment{Offset: e.Data, Size: e.Size, CRC32: e.CRC32, Record: e.Name})
+	return nil
+}
+
+// addRange adds a range of the source whose CRC is not known: it is read for it.
+func (c *Checkpoint) addRange(p *Payload, offset, size int64, record string) error {
+	if size == 0 {
+		return nil
+	}
+	sum := crc32.NewIEEE()
+	if n, err := io.CopyBuffer(sum, io.NewSectionReader(c.source, offset, size), make([]byte, min(size, 1<<20))); err != nil || n < size {
+		return fmt.Errorf("read %d bytes at %d: got %d: %w", size, offset, n, cmp.Or(err, io.ErrUnexpectedEOF))
+	}
+	p.add(Segment{Offset: offset, Size: size, CRC32: sum.Sum32(), Record: record})
+	return nil
+}
+
+// Extract lays out a checkpoint that holds nothing but the given state_dict: the pickle is written
+// anew as protocol 2, the storages that it refers to travel raw. Shared storages stay shared.
+func (c *Checkpoint) Extract(s *StateDict) (*Payload, error) { return assemble(s.Value, c) }
+
+// Travels tells whether the state_dict can travel as the file that it is in, byte for byte: when it is
+// the whole of it, in a pickle protocol that torch.load(weights_only=True) reads (2 and 3).
+func (c *Checkpoint) Travels(s *StateDict) bool {
+	return s.Path == "" && (c.Protocol == 2 || c.Protocol == 3)
+}
+
+// Save lays out what torch.save would write for a value without tensors.
+func Save(value any) (*Payload, error) { return assemble(value, nil) }
+
+// SaveFrom is Save for a value that may hold tensors of the checkpoint source, which may be nil.
+func SaveFrom(value any, source *Checkpoint) (*Payload, error) { return assemble(value, source) }
+
+// SentinelDict is the value that stands for a role without weights of its own.
+func SentinelDict(role string) *pickle.Dict { return pickle.NewDict("_sentinel", role) }
+
+const (
+	alignment = 64      // of every record's data, as torch.save aligns it
+	block     = 4096    // file system block; offsets congruent to the source's modulo it can share extents
+	shareable = 1 << 16 // records of this size and more are placed congruently
+)
+
+// assemble lays out a torch zip. The records are those that every torch since 1.6 needs: data.pkl
+// first, then byteorder, the storages, version. Whoever places the payload must put it at a multiple
+// of the block size, so that records stay congruent to the source.
+func assemble(value any, c *Checkpoint) (*Payload, error) {
+	data, err := pickle.Encode(value)
+	if err != nil {
+		return nil, fmt.Errorf("write the state_dict's pickle: %w", err)
+	}
+	p := &Payload{}
+	l := &zipfile.Layout{}
+	addLiteral := func(name string, b []byte) {
+		h := zipfile.Header{Name: "archive/" + name, Size: int64(len(b)), CRC32: crc32.ChecksumIEEE(b), Place: zipfile.Place{Modulus: alignment}}
+		p.literal(l.Add(h))
+		p.literal(b)
+	}
+	addLiteral("data.pkl", data)
+	byteOrder := "little"
+	if c != nil {
+		p.Source, byteOrder = c.source, cmp.Or(c.byteOrder, byteOrder)
+	}
+	addLiteral("byteorder", []byte(byteOrder))
+	if c != nil {
+		if err := c.addStorages(p, l, value); err != nil {
+			return nil, err
+		}
+	}
+	addLiteral("version", []byte("3\n"))
+	p.literal(l.End())
+	return p, nil
+}
+
+func (c *Checkpoint) addStorages(p *Payload, l *zipfile.Layout, value any) error {
+	storages, err := c.storagesOf(value)
+	if err != nil {
+		return err
+	}
+	for _, s := range storages {
+		e := c.records["data/"+s.key]
+		record := Payload{}
+		if err := c.addRecord(&record, e); err != nil {
+			return err
+		}
+		h := zipfile.Header{Name: "archive/data/" + s.key, Size: e.Size, CRC32: record.CRC32, Place: zipfile.Place{Modulus: alignment}}
+		if e.Size >= shareable && e.Data%alignment == 0 {
+			h.Place = zipfile.Place{Modulus: block, Offset: e.Data}
+		}
+		p.literal(l.Add(h))
+		for _, segment := range record.Segments {
+			p.add(segment)
+		}
+	}
+	return nil
+}
+
+// StorageBytes returns how many bytes of the source travel in a payload.
+func (p *Payload) StorageBytes() int64 {
+	var n int64
+	for _, s := range p.Segments {
+		if s.Literal == nil {
+			n += s.Size
+		}
+	}
+	return n
+}

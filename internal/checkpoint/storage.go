@@ -1,0 +1,119 @@
+package checkpoint
+
+import (
+	"strings"
+
+	"github.com/bundlewatch/bundlewatch/internal/pickle"
+)
+
+// storage is one run of raw bytes that tensors are views of: the record <prefix>/data/<key>.
+type storage struct {
+	key      string
+	dtype    string // element type, "" for an untyped storage (then counted in bytes)
+	elements int64
+	bytes    int64
+}
+
+// storageTypes maps torch's storage classes to their element types (torch/storage.py).
+var storageTypes = map[string]string{
+	"DoubleStorage": "float64", "FloatStorage": "float32", "HalfStorage": "float16", "BFloat16Storage": "bfloat16",
+	"LongStorage": "int64", "IntStorage": "int32", "ShortStorage": "int16", "CharStorage": "int8", "ByteStorage": "uint8",
+	"BoolStorage": "bool", "ComplexDoubleStorage": "complex128", "ComplexFloatStorage": "complex64",
+	"QInt8Storage": "qint8", "QUInt8Storage": "quint8", "QInt32Storage": "qint32", "QUInt4x2Storage": "quint4x2",
+	"QUInt2x4Storage": "quint2x4",
+}
+
+// itemSizes are the bytes of one element. What torch packs several to a byte (bits and 4-bit
+// kinds) counts one byte an element of its storage.
+var itemSizes = map[string]int64{
+	"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "int64": 8, "int32": 4, "int16": 2, "int8": 1, "uint8": 1,
+	"uint16": 2, "uint32": 4, "uint64": 8, "bool": 1, "complex128": 16, "complex64": 8, "complex32": 4, "bcomplex32": 4,
+	"qint8": 1, "quint8": 1, "qint32": 4, "quint4x2": 1, "quint2x4": 1,
+	"float8_e4m3fn": 1, "float8_e4m3fnuz": 1, "float8_e5m2": 1, "float8_e5m2fnuz": 1, "float8_e8m0fnu": 1, "float4_e2m1fn_x2": 1,
+	"bits8": 1, "bits16": 2, "bits1x8": 1, "bits2x4": 1, "bits4x2": 1,
+}
+
+// readStorage reads the persistent id ('storage', StorageType, key, location, numel).
+func (c *Checkpoint) readStorage(id *pickle.PersistentID) (storage, error) {
+	t, ok := id.ID.(*pickle.Tuple)
+	if !ok || len(t.Items) < 5 || t.Items[0] != "storage" {
+		return storage{}, broken("the pickle refers to %s outside of it, which is no storage", pickle.Kind(id.ID))
+	}
+	class, ok1 := t.Items[1].(*pickle.Global)
+	key, ok2 := t.Items[2].(string)
+	elements, ok3 := t.Items[4].(int64)
+	if !ok1 || !ok2 || !ok3 || elements < 0 {
+		return storage{}, broken("a storage is described by (%s, %s, %s) instead of (type, key, size)",
+			pickle.Kind(t.Items[1]), pickle.Kind(t.Items[2]), pickle.Kind(t.Items[4]))
+	}
+	s := storage{key: key, elements: elements, bytes: elements}
+	if name, known := storageTypes[class.Name]; known {
+		s.dtype, s.bytes = name, elements*itemSizes[name]
+	} else if !strings.HasSuffix(class.Name, "UntypedStorage") {
+		return storage{}, broken("storage %q has the unknown type %q", key, class.String())
+	}
+	return s, c.checkStorage(s)
+}
+
+func (c *Checkpoint) checkStorage(s storage) error {
+	record := c.prefix + "data/" + s.key
+	e := c.records["data/"+s.key]
+	switch {
+	case e == nil:
+		return brokenRecord(record, "it is missing, though the pickle refers to it")
+	case s.elements > e.Size || e.Size != s.bytes:
+		return brokenRecord(record, "it has %d bytes, but the pickle says %d", e.Size, s.bytes)
+	}
+	return nil
+}
+
+// storagesOf returns the storages that a value refers to, each once, in the order of first reference.
+func (c *Checkpoint) storagesOf(v any) ([]storage, error) {
+	var all []storage
+	seen := make(map[string]storage)
+	var err error
+	walk(v, func(node any) bool {
+		id, ok := node.(*pickle.PersistentID)
+		if !ok {
+			return err == nil
+		}
+		var s storage
+		if s, err = c.readStorage(id); err != nil {
+			return false
+		}
+		if _, again := seen[s.key]; !again {
+			seen[s.key] = s
+			all = append(all, s)
+		}
+		return false
+	})
+	return all, err
+}
+
+// walk visits every node of a value once, parents before children, in the order of the pickle. visit
+// returns false to leave a node's children out.
+func walk(v any, visit func(node any) bool) {
+	seen := make(map[any]bool)
+	stack := []any{v}
+	for len(stack) > 0 {
+		node := stack[len(stack)-1]
+		stack = stack[:len(stack)-1]
+		switch node.(type) {
+		case *pickle.List, *pickle.Tuple, *pickle.Dict, *pickle.Set, *pickle.Object, *pickle.PersistentID:
+			if seen[node] {
+				continue
+			}
+			seen[node] = true
+		case *pickle.Global:
+		default:
+			continue
+		}
+		if !visit(node) {
+			continue
+		}
+		children := pickle.Children(node)
+		for i := len(children) - 1; i >= 0; i-- {
+			stack = append(stack, children[i])
+		}
+	}
+}

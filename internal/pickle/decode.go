@@ -1,0 +1,595 @@
+package pickle
+
+import (
+	"fmt"
+	"math"
+	"math/big"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Limits of a read. Real checkpoints stay far below them: the pickle of 100,000 tensors has about
+// 15 MB and marks nest as deep as the pickled value does.
+const (
+	// MaxSize is the largest pickle that is read, in bytes.
+	MaxSize = 64 << 20
+	// MaxDepth is how deep marks, and values that are walked, may be nested.
+	MaxDepth = 1000
+
+	maxDigits    = 4300 // of an int written as text: reading them takes quadratic time (CPython's limit)
+	memoryFloor  = 16 << 20
+	memoryFactor = 64 // bytes of values per byte of pickle
+	memoryCap    = 1 << 30
+)
+
+// Import is one name that a pickle imports.
+type Import struct {
+	Module, Name string
+	Offset       int // of the opcode, from the start of the pickle
+}
+
+// String returns the dotted name.
+func (i Import) String() string { return i.Module + "." + i.Name }
+
+// Pickle is one pickle, read.
+type Pickle struct {
+	Value    any      // see the package documentation; nil after an error
+	Imports  []Import // in order of occurrence, repetitions included
+	Protocol int      // of the PROTO opcode, 0 when there is none
+	Size     int      // bytes up to and with STOP; data may follow
+}
+
+// Decode reads the pickle at the start of data. After an error the returned Pickle holds the imports
+// seen up to there; the error is an [*Error].
+func Decode(data []byte) (*Pickle, error) {
+	if len(data) > MaxSize {
+		return &Pickle{}, &Error{Reason: fmt.Sprintf("%d bytes are more than the %d that are read", len(data), MaxSize)}
+	}
+	d := &decoder{lexer: lexer{data: data}, memory: min(memoryFloor+memoryFactor*len(data), memoryCap)}
+	if err := d.findUsedMemos(); err != nil {
+		d.listImports()
+		return &d.result, err
+	}
+	err := d.run()
+	return &d.result, err
+}
+
+// decoder is the pickle machine: a stack, marks in it, and a memo.
+type decoder struct {
+	lexer
+	result Pickle
+	stack  []any
+	marks  []int // stack heights
+	memory int   // bytes of values that may still be made
+
+	// Only memo entries that a GET asks for are kept: most of what a pickler memoizes is never used again.
+	used     map[uint64]bool
+	memo     map[uint64]any
+	memoized []uint64 // bit set: indexes that were put, of all indexes below the size of the pickle
+	memoLen  uint64
+}
+
+// findUsedMemos walks the opcodes once for the memo indexes that are read. It also finds out whether
+// the pickle is cut off, before any value is made.
+func (d *decoder) findUsedMemos() error {
+	d.used = make(map[uint64]bool)
+	for l := (lexer{data: d.data}); ; {
+		in, err := l.next()
+		if err != nil {
+			return err
+		}
+		switch in.op {
+		case opBinGet, opLongBinGet:
+			d.used[in.number] = true
+		case opGet:
+			i, err := memoIndex(in)
+			if err != nil {
+				return err
+			}
+			d.used[i] = true
+		case opStop:
+			return nil
+		}
+	}
+}
+
+// listImports runs as far as the pickle goes, for the sake of the imports alone.
+func (d *decoder) listImports() {
+	_ = d.run()
+	d.result.Value = nil
+}
+
+func (d *decoder) run() error {
+	d.memo = make(map[uint64]any, len(d.used))
+	d.memoized = make([]uint64, len(d.data)/64+1)
+	for {
+		in, err := d.next()
+		if err != nil {
+			return err
+		}
+		if in.op == opStop {
+			return d.stop(in)
+		}
+		if err := d.step(in); err != nil {
+			return err
+		}
+	}
+}
+
+func (d *decoder) stop(in instruction) error {
+	v, err := d.pop(in)
+	if err != nil {
+		return err
+	}
+	if len(d.stack) > 0 {
+		return fault(in, "%d values are left on the stack", len(d.stack))
+	}
+	d.result.Value, d.result.Size = v, d.pos
+	return nil
+}
+
+func fault(in instruction, format string, args ...any) error {
+	return &Error{Offset: in.offset, Op: in.op, Reason: fmt.Sprintf(format, args...)}
+}
+
+// step executes one instruction. The groups are: stack, scalars, containers, memo, names and calls.
+func (d *decoder) step(in instruction) error {
+	switch in.op {
+	case opMark, opPop, opPopMark, opDup, opProto, opFrame:
+		return d.stackOp(in)
+	case opEmptyTuple, opTuple, opTuple1, opTuple2, opTuple3, opEmptyList, opList, opAppend, opAppends,
+		opEmptyDict, opDict, opSetItem, opSetItems, opEmptySet, opAddItems, opFrozenSet:
+		return d.containerOp(in)
+	case opGet, opBinGet, opLongBinGet, opPut, opBinPut, opLongBinPut, opMemoize:
+		return d.memoOp(in)
+	case opGlobal, opStackGlobal, opExt1, opExt2, opExt4, opInst, opObj, opReduce, opNewObj, opNewObjEx, opBuild,
+		opPersID, opBinPersID, opNextBuffer, opReadonlyBuffer:
+		return d.objectOp(in)
+	}
+	return d.scalarOp(in)
+}
+
+func (d *decoder) push(in instruction, v any, cost int) error {
+	d.memory -= cost + 16
+	if d.memory < 0 {
+		return fault(in, "the values need more memory than a pickle of %d bytes may", len(d.data))
+	}
+	d.stack = append(d.stack, v)
+	return nil
+}
+
+// base is the height below which the values since the last mark lie.
+func (d *decoder) base() int {
+	if len(d.marks) == 0 {
+		return 0
+	}
+	return d.marks[len(d.marks)-1]
+}
+
+func (d *decoder) pop(in instruction) (any, error) {
+	if len(d.stack) <= d.base() {
+		return nil, fault(in, "the stack is empty")
+	}
+	v := d.stack[len(d.stack)-1]
+	d.stack[len(d.stack)-1] = nil
+	d.stack = d.stack[:len(d.stack)-1]
+	return v, nil
+}
+
+func (d *decoder) top(in instruction) (any, error) {
+	if len(d.stack) <= d.base() {
+		return nil, fault(in, "the stack is empty")
+	}
+	return d.stack[len(d.stack)-1], nil
+}
+
+// popMark takes all values since the last mark.
+func (d *decoder) popMark(in instruction) ([]any, error) {
+	if len(d.marks) == 0 {
+		return nil, fault(in, "there is no mark")
+	}
+	at := d.marks[len(d.marks)-1]
+	d.marks = d.marks[:len(d.marks)-1]
+	if d.memory -= 16 * (len(d.stack) - at); d.memory < 0 {
+		return nil, fault(in, "the values need more memory than a pickle of %d bytes may", len(d.data))
+	}
+	items := slices.Clone(d.stack[at:])
+	clear(d.stack[at:])
+	d.stack = d.stack[:at]
+	return items, nil
+}
+
+func (d *decoder) popN(in instruction, n int) ([]any, error) {
+	if len(d.stack)-d.base() < n {
+		return nil, fault(in, "needs %d values, the stack has %d", n, len(d.stack)-d.base())
+	}
+	at := len(d.stack) - n
+	items := slices.Clone(d.stack[at:])
+	clear(d.stack[at:])
+	d.stack = d.stack[:at]
+	return items, nil
+}
+
+func (d *decoder) stackOp(in instruction) error {
+	switch in.op {
+	case opMark:
+		if len(d.marks) >= MaxDepth {
+			return fault(in, "marks are nested more than %d deep", MaxDepth)
+		}
+		d.marks = append(d.marks, len(d.stack))
+	case opPop:
+		if len(d.marks) > 0 && len(d.stack) == d.base() {
+			d.marks = d.marks[:len(d.marks)-1]
+			return nil
+		}
+		_, err := d.pop(in)
+		return err
+	case opPopMark:
+		_, err := d.popMark(in)
+		return err
+	case opDup:
+		v, err := d.top(in)
+		if err != nil {
+			return err
+		}
+		return d.push(in, v, 0)
+	case opProto:
+		if in.number > 5 {
+			return fault(in, "protocol %d is not known", in.number)
+		}
+		d.result.Protocol = int(in.number)
+	case opFrame:
+		if rest := uint64(len(d.data) - d.pos); in.number > rest {
+			return fault(in, "a frame of %d bytes, but only %d are left", in.number, rest)
+		}
+	}
+	return nil
+}
+
+func (d *decoder) scalarOp(in instruction) error {
+	switch in.op {
+	case opNone:
+		return d.push(in, nil, 0)
+	case opNewTrue, opNewFalse:
+		return d.push(in, in.op == opNewTrue, 0)
+	case opBinInt:
+		return d.push(in, int64(int32(uint32(in.number))), 8)
+	case opBinInt1, opBinInt2:
+		return d.push(in, int64(in.number), 8)
+	case opBinFloat:
+		return d.push(in, bigEndianFloat(in.number), 8)
+	case opLong1, opLong4:
+		return d.push(in, littleEndianInt(in.text), 16+len(in.text))
+	case opShortBinString, opBinString, opBinUnicode, opShortBinUni, opBinUnicode8:
+		return d.push(in, string(in.text), 16+len(in.text))
+	case opShortBinBytes, opBinBytes, opBinBytes8, opByteArray8:
+		return d.push(in, Bytes(slices.Clone(in.text)), 24+len(in.text))
+	}
+	return d.textOp(in)
+}
+
+// textOp executes the scalars of protocol 0, which are written as text.
+func (d *decoder) textOp(in instruction) error {
+	text := string(in.text)
+	switch in.op {
+	case opFloat:
+		f, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
+		if err != nil && !math.IsInf(f, 0) {
+			return fault(in, "%.40q is no float", text)
+		}
+		return d.push(in, f, 8)
+	case opInt, opLong:
+		v, err := textInt(in.op, text)
+		if err != nil {
+			return fault(in, "%v", err)
+		}
+		return d.push(in, v, 16+len(text))
+	case opString:
+		s, err := unquote(text)
+		if err != nil {
+			return fault(in, "%v", err)
+		}
+		return d.push(in, s, 16+len(s))
+	case opUnicode:
+		s := rawUnicodeEscape(text)
+		return d.push(in, s, 16+len(s))
+	}
+	return fault(in, "not implemented")
+}
+
+func (d *decoder) containerOp(in instruction) error {
+	switch in.op {
+	case opEmptyTuple:
+		return d.push(in, &Tuple{}, 24)
+	case opEmptyList:
+		return d.push(in, &List{}, 24)
+	case opEmptyDict:
+		return d.push(in, &Dict{}, 56)
+	case opEmptySet:
+		return d.push(in, &Set{}, 32)
+	case opTuple1, opTuple2, opTuple3:
+		items, err := d.popN(in, int(in.op)-opTuple1+1)
+		if err != nil {
+			return err
+		}
+		return d.push(in, &Tuple{Items: items}, 24+16*len(items))
+	case opAppend:
+		v, err := d.pop(in)
+		if err != nil {
+			return err
+		}
+		return d.extend(in, []any{v})
+	case opSetItem:
+		pair, err := d.popN(in, 2)
+		if err != nil {
+			return err
+		}
+		return d.setItems(in, pair)
+	}
+	return d.markedContainerOp(in)
+}
+
+// markedContainerOp executes the container opcodes that take the values since the last mark.
+func (d *decoder) markedContainerOp(in instruction) error {
+	items, err := d.popMark(in)
+	if err != nil {
+		return err
+	}
+	switch in.op {
+	case opTuple:
+		return d.push(in, &Tuple{Items: items}, 24)
+	case opList:
+		return d.push(in, &List{Items: items}, 24)
+	case opFrozenSet:
+		return d.push(in, &Set{Items: items, Frozen: true}, 32)
+	case opDict:
+		if err := d.push(in, &Dict{}, 56); err != nil {
+			return err
+		}
+		return d.setItems(in, items)
+	case opSetItems:
+		return d.setItems(in, items)
+	}
+	return d.extend(in, items) // APPENDS, ADDITEMS
+}
+
+func (d *decoder) extend(in instruction, items []any) error {
+	if d.memory -= 16 * len(items); d.memory < 0 {
+		return fault(in, "the values need more memory than a pickle of %d bytes may", len(d.data))
+	}
+	target, err := d.top(in)
+	if err != nil {
+		return err
+	}
+	switch t := target.(type) {
+	case *List:
+		t.Items = append(t.Items, items...)
+	case *Set:
+		t.Items = append(t.Items, items...)
+	case *Object:
+		t.Appended = append(t.Appended, items...)
+	default:
+		return fault(in, "adds to %s, which is no list", kindOf(target))
+	}
+	return nil
+}
+
+func (d *decoder) setItems(in instruction, pairs []any) error {
+	if len(pairs)%2 != 0 {
+		return fault(in, "a key has no value")
+	}
+	if d.memory -= 80 * len(pairs) / 2; d.memory < 0 {
+		return fault(in, "the values need more memory than a pickle of %d bytes may", len(d.data))
+	}
+	target, err := d.top(in)
+	if err != nil {
+		return err
+	}
+	var dict *Dict
+	switch t := target.(type) {
+	case *Dict:
+		dict = t
+	case *Object:
+		if t.Items == nil {
+			t.Items = &Dict{}
+		}
+		dict = t.Items
+	default:
+		return fault(in, "sets a key of %s, which is no dict", kindOf(target))
+	}
+	for i := 0; i < len(pairs); i += 2 {
+		dict.Set(pairs[i], pairs[i+1])
+	}
+	return nil
+}
+
+func memoIndex(in instruction) (uint64, error) {
+	if in.op != opGet && in.op != opPut {
+		return in.number, nil
+	}
+	i, err := strconv.ParseUint(string(in.text), 10, 32)
+	if err != nil {
+		return 0, fault(in, "%.40q is no memo index", in.text)
+	}
+	return i, nil
+}
+
+func (d *decoder) memoOp(in instruction) error {
+	if in.op == opMemoize {
+		return d.memoPut(in, d.memoLen)
+	}
+	i, err := memoIndex(in)
+	if err != nil {
+		return err
+	}
+	if in.op == opPut || in.op == opBinPut || in.op == opLongBinPut {
+		return d.memoPut(in, i)
+	}
+	v, ok := d.memo[i]
+	if !ok {
+		return fault(in, "memo %d was never set", i)
+	}
+	return d.push(in, v, 0)
+}
+
+func (d *decoder) memoPut(in instruction, i uint64) error {
+	if i >= uint64(len(d.data)) {
+		return fault(in, "memo index %d is larger than the pickle", i)
+	}
+	v, err := d.top(in)
+	if err != nil {
+		return err
+	}
+	if word, bit := i/64, uint64(1)<<(i%64); d.memoized[word]&bit == 0 {
+		d.memoized[word] |= bit
+		d.memoLen++
+	}
+	if d.used[i] {
+		d.memo[i] = v
+	}
+	return nil
+}
+
+func (d *decoder) importName(in instruction, module, name string) *Global {
+	d.result.Imports = append(d.result.Imports, Import{Module: module, Name: name, Offset: in.offset})
+	d.memory -= 96 + len(module) + len(name)
+	return &Global{Module: module, Name: name}
+}
+
+func (d *decoder) objectOp(in instruction) error {
+	switch in.op {
+	case opGlobal:
+		return d.push(in, d.importName(in, string(in.text), string(in.second)), 0)
+	case opStackGlobal:
+		return d.stackGlobal(in)
+	case opExt1, opExt2, opExt4:
+		return d.push(in, d.importName(in, "copyreg", fmt.Sprintf("extension %d", in.number)), 0)
+	case opPersID:
+		return d.push(in, &PersistentID{ID: string(in.text)}, 32+len(in.text))
+	case opBinPersID:
+		id, err := d.pop(in)
+		if err != nil {
+			return err
+		}
+		return d.push(in, &PersistentID{ID: id}, 16)
+	case opNextBuffer:
+		return d.push(in, &PersistentID{ID: "out-of-band buffer"}, 32)
+	case opReadonlyBuffer:
+		_, err := d.top(in)
+		return err
+	case opBuild:
+		return d.build(in)
+	}
+	return d.call(in)
+}
+
+func (d *decoder) stackGlobal(in instruction) error {
+	pair, err := d.popN(in, 2)
+	if err != nil {
+		return err
+	}
+	module, ok1 := pair[0].(string)
+	name, ok2 := pair[1].(string)
+	if !ok1 || !ok2 {
+		return fault(in, "the imported name is %s and %s, not two strings", kindOf(pair[0]), kindOf(pair[1]))
+	}
+	return d.push(in, d.importName(in, module, name), 0)
+}
+
+// call executes the opcodes that would call something.
+func (d *decoder) call(in instruction) error {
+	o := &Object{New: in.op == opNewObj || in.op == opNewObjEx}
+	switch in.op {
+	case opInst, opObj:
+		items, err := d.popMark(in)
+		if err != nil {
+			return err
+		}
+		if in.op == opInst {
+			o.Class, o.Args = d.importName(in, string(in.text), string(in.second)), items
+			break
+		}
+		if len(items) == 0 {
+			return fault(in, "there is no class")
+		}
+		o.Class, o.Args = items[0], items[1:]
+	case opReduce, opNewObj:
+		pair, err := d.popN(in, 2)
+		if err != nil {
+			return err
+		}
+		args, ok := pair[1].(*Tuple)
+		if !ok {
+			return fault(in, "the arguments are %s, not a tuple", kindOf(pair[1]))
+		}
+		o.Class, o.Args = pair[0], args.Items
+	case opNewObjEx:
+		three, err := d.popN(in, 3)
+		if err != nil {
+			return err
+		}
+		args, ok1 := three[1].(*Tuple)
+		kwargs, ok2 := three[2].(*Dict)
+		if !ok1 || !ok2 {
+			return fault(in, "the arguments are %s and %s, not a tuple and a dict", kindOf(three[1]), kindOf(three[2]))
+		}
+		o.Class, o.Args, o.Kwargs = three[0], args.Items, kwargs
+	}
+	return d.push(in, o, 144)
+}
+
+func (d *decoder) build(in instruction) error {
+	state, err := d.pop(in)
+	if err != nil {
+		return err
+	}
+	target, err := d.top(in)
+	if err != nil {
+		return err
+	}
+	o, ok := target.(*Object)
+	if !ok {
+		return fault(in, "sets the state of %s, which is no instance", kindOf(target))
+	}
+	if o.Built {
+		return fault(in, "sets the state of an instance of %q twice", o.ClassName())
+	}
+	o.State, o.Built = state, true
+	return nil
+}
+
+func kindOf(v any) string {
+	switch t := v.(type) {
+	case nil:
+		return "None"
+	case bool:
+		return "a bool"
+	case int64, *big.Int:
+		return "an int"
+	case float64:
+		return "a float"
+	case string:
+		return "a str"
+	case Bytes:
+		return "bytes"
+	case *List:
+		return "a list"
+	case *Tuple:
+		return "a tuple"
+	case *Dict:
+		return "a dict"
+	case *Set:
+		return "a set"
+	case *Global:
+		return fmt.Sprintf("the import %q", t.String())
+	case *Object:
+		return fmt.Sprintf("an instance of %q", t.ClassName())
+	case *PersistentID:
+		return "a persistent id"
+	}
+	return fmt.Sprintf("%T", v)
+}
+
+// Kind names the Python type of a value for people, with an article.
+func Kind(v any) string { return kindOf(v) }

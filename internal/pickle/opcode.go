@@ -1,0 +1,221 @@
+package pickle
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+)
+
+// Opcodes, as in CPython's Lib/pickletools.py.
+const (
+	opMark           = '('
+	opEmptyTuple     = ')'
+	opStop           = '.'
+	opPop            = '0'
+	opPopMark        = '1'
+	opDup            = '2'
+	opBinBytes       = 'B'
+	opShortBinBytes  = 'C'
+	opFloat          = 'F'
+	opBinFloat       = 'G'
+	opInt            = 'I'
+	opBinInt         = 'J'
+	opBinInt1        = 'K'
+	opLong           = 'L'
+	opBinInt2        = 'M'
+	opNone           = 'N'
+	opPersID         = 'P'
+	opBinPersID      = 'Q'
+	opReduce         = 'R'
+	opString         = 'S'
+	opBinString      = 'T'
+	opShortBinString = 'U'
+	opUnicode        = 'V'
+	opBinUnicode     = 'X'
+	opEmptyList      = ']'
+	opAppend         = 'a'
+	opBuild          = 'b'
+	opGlobal         = 'c'
+	opDict           = 'd'
+	opAppends        = 'e'
+	opGet            = 'g'
+	opBinGet         = 'h'
+	opInst           = 'i'
+	opLongBinGet     = 'j'
+	opList           = 'l'
+	opObj            = 'o'
+	opPut            = 'p'
+	opBinPut         = 'q'
+	opLongBinPut     = 'r'
+	opSetItem        = 's'
+	opTuple          = 't'
+	opSetItems       = 'u'
+	opEmptyDict      = '}'
+	opProto          = 0x80
+	opNewObj         = 0x81
+	opExt1           = 0x82
+	opExt2           = 0x83
+	opExt4           = 0x84
+	opTuple1         = 0x85
+	opTuple2         = 0x86
+	opTuple3         = 0x87
+	opNewTrue        = 0x88
+	opNewFalse       = 0x89
+	opLong1          = 0x8a
+	opLong4          = 0x8b
+	opShortBinUni    = 0x8c
+	opBinUnicode8    = 0x8d
+	opBinBytes8      = 0x8e
+	opEmptySet       = 0x8f
+	opAddItems       = 0x90
+	opFrozenSet      = 0x91
+	opNewObjEx       = 0x92
+	opStackGlobal    = 0x93
+	opMemoize        = 0x94
+	opFrame          = 0x95
+	opByteArray8     = 0x96
+	opNextBuffer     = 0x97
+	opReadonlyBuffer = 0x98
+)
+
+// argument tells how the bytes after an opcode are laid out.
+type argument uint8
+
+const (
+	argUnknown argument = iota // not an opcode
+	argNone
+	argUint1    // 1 byte, little-endian number
+	argUint2    // 2 bytes
+	argUint4    // 4 bytes
+	argUint8    // 8 bytes
+	argLine     // text up to a newline
+	argTwoLines // two of them
+	argCounted1 // that many bytes after a 1-byte count
+	argCounted4
+	argCounted8
+)
+
+var arguments = func() (table [256]argument) {
+	set := func(a argument, ops ...byte) {
+		for _, op := range ops {
+			table[op] = a
+		}
+	}
+	set(argNone, opMark, opEmptyTuple, opStop, opPop, opPopMark, opDup, opNone, opBinPersID, opReduce, opEmptyList,
+		opAppend, opBuild, opDict, opAppends, opList, opObj, opSetItem, opTuple, opSetItems, opEmptyDict, opNewObj,
+		opTuple1, opTuple2, opTuple3, opNewTrue, opNewFalse, opEmptySet, opAddItems, opFrozenSet, opNewObjEx,
+		opStackGlobal, opMemoize, opNextBuffer, opReadonlyBuffer)
+	set(argUint1, opBinInt1, opBinGet, opBinPut, opProto, opExt1)
+	set(argUint2, opBinInt2, opExt2)
+	set(argUint4, opBinInt, opLongBinGet, opLongBinPut, opExt4)
+	set(argUint8, opBinFloat, opFrame)
+	set(argLine, opFloat, opInt, opLong, opPersID, opString, opUnicode, opGet, opPut)
+	set(argTwoLines, opGlobal, opInst)
+	set(argCounted1, opShortBinBytes, opShortBinString, opShortBinUni, opLong1)
+	set(argCounted4, opBinBytes, opBinString, opBinUnicode, opLong4)
+	set(argCounted8, opBinUnicode8, opBinBytes8, opByteArray8)
+	return table
+}()
+
+// instruction is one opcode with its argument.
+type instruction struct {
+	op     byte
+	offset int
+	number uint64 // the argUint* value
+	text   []byte // the line or the counted bytes
+	second []byte // the second line
+}
+
+// lexer cuts a pickle into instructions. It knows nothing of their meaning, so that a walk over the
+// opcodes sees the same instructions as a read of the values.
+type lexer struct {
+	data []byte
+	pos  int
+}
+
+func (l *lexer) next() (instruction, error) {
+	if l.pos >= len(l.data) {
+		return instruction{}, &Error{Offset: l.pos, Reason: "the pickle ends without a STOP opcode"}
+	}
+	in := instruction{op: l.data[l.pos], offset: l.pos}
+	l.pos++
+	var err error
+	switch arguments[in.op] {
+	case argNone:
+	case argUint1:
+		in.number, err = l.uint(in, 1)
+	case argUint2:
+		in.number, err = l.uint(in, 2)
+	case argUint4:
+		in.number, err = l.uint(in, 4)
+	case argUint8:
+		in.number, err = l.uint(in, 8)
+	case argLine:
+		in.text, err = l.line(in)
+	case argTwoLines:
+		if in.text, err = l.line(in); err == nil {
+			in.second, err = l.line(in)
+		}
+	case argCounted1:
+		in.text, err = l.counted(in, 1)
+	case argCounted4:
+		in.text, err = l.counted(in, 4)
+	case argCounted8:
+		in.text, err = l.counted(in, 8)
+	default:
+		err = &Error{Offset: in.offset, Reason: fmt.Sprintf("byte 0x%02x is no opcode", in.op)}
+	}
+	return in, err
+}
+
+func (l *lexer) take(in instruction, n uint64) ([]byte, error) {
+	if rest := uint64(len(l.data) - l.pos); n > rest {
+		return nil, &Error{Offset: in.offset, Op: in.op,
+			Reason: fmt.Sprintf("needs %d bytes, but only %d are left", n, rest)}
+	}
+	b := l.data[l.pos : l.pos+int(n)]
+	l.pos += int(n)
+	return b, nil
+}
+
+func (l *lexer) uint(in instruction, width uint64) (uint64, error) {
+	b, err := l.take(in, width)
+	if err != nil {
+		return 0, err
+	}
+	var wide [8]byte
+	copy(wide[:], b)
+	return binary.LittleEndian.Uint64(wide[:]), nil
+}
+
+func (l *lexer) counted(in instruction, width uint64) ([]byte, error) {
+	n, err := l.uint(in, width)
+	if err != nil {
+		return nil, err
+	}
+	return l.take(in, n)
+}
+
+func (l *lexer) line(in instruction) ([]byte, error) {
+	i := bytes.IndexByte(l.data[l.pos:], '\n')
+	if i < 0 {
+		return nil, &Error{Offset: in.offset, Op: in.op, Reason: "its line of text does not end"}
+	}
+	b := l.data[l.pos : l.pos+i]
+	l.pos += i + 1
+	return b, nil
+}
+
+// Error says where and why a pickle cannot be read.
+type Error struct {
+	Offset int  // of the opcode, from the start of the pickle
+	Op     byte // the opcode, 0 when the fault is not one opcode's
+	Reason string
+}
+
+func (e *Error) Error() string {
+	if e.Op == 0 {
+		return fmt.Sprintf("pickle at byte %d: %s", e.Offset, e.Reason)
+	}
+	return fmt.Sprintf("pickle at byte %d: opcode %q: %s", e.Offset, rune(e.Op), e.Reason)
+}

@@ -1,0 +1,427 @@
+package zipfile
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strings"
+)
+
+// Compression methods that are read.
+const (
+	Stored   = 0
+	Deflated = 8
+)
+
+// maxCentral bounds the central directory, which is held in memory: about 2 million files.
+const maxCentral = 128 << 20
+
+// Entry is one file of a zip.
+type Entry struct {
+	Name   string
+	Method uint16 // Stored or Deflated
+	CRC32  uint32 // of the content, as the central directory has it
+	Size   int64  // of the content
+	Packed int64  // of the data as it lies in the zip
+	Header int64  // offset of the local header
+	Data   int64  // offset of the data
+	End    int64  // offset behind the data and its descriptor
+}
+
+// Directory is the proven structure of a zip: every byte up to the central directory belongs to
+// exactly one entry.
+type Directory struct {
+	Entries []Entry // in the order of the central directory
+	Start   int64   // offset of the central directory
+	Size    int64   // of the whole zip
+}
+
+// Error says what is wrong with a zip.
+type Error struct {
+	Offset int64  // where, from the start of the file
+	Entry  string // the file in question, if any
+	Reason string
+}
+
+func (e *Error) Error() string {
+	if e.Entry != "" {
+		return fmt.Sprintf("zip record %q at byte %d: %s", e.Entry, e.Offset, e.Reason)
+	}
+	return fmt.Sprintf("zip at byte %d: %s", e.Offset, e.Reason)
+}
+
+func broken(offset int64, format string, args ...any) error {
+	return &Error{Offset: offset, Reason: fmt.Sprintf(format, args...)}
+}
+
+func (e *Entry) broken(format string, args ...any) error {
+	return &Error{Offset: e.Header, Entry: e.Name, Reason: fmt.Sprintf(format, args...)}
+}
+
+// Find returns the entry of that name, or nil.
+func (d *Directory) Find(name string) *Entry {
+	for i := range d.Entries {
+		if d.Entries[i].Name == name {
+			return &d.Entries[i]
+		}
+	}
+	return nil
+}
+
+// Read reads and proves the structure of the zip that is the whole of r. Contents are not read. An
+// error of the zip is an [*Error]; others come from r.
+func Read(r io.ReaderAt, size int64) (*Directory, error) {
+	end, err := readEnd(r, size)
+	if err != nil {
+		return nil, err
+	}
+	if end.size > maxCentral {
+		return nil, broken(end.start, "a central directory of %d bytes is larger than the %d that are read", end.size, int64(maxCentral))
+	}
+	central := make([]byte, end.size)
+	if err := readAt(r, central, end.start); err != nil {
+		return nil, err
+	}
+	d := &Directory{Start: end.start, Size: size}
+	if d.Entries, err = parseCentral(central, end); err != nil {
+		return nil, err
+	}
+	if err := checkNames(d.Entries); err != nil {
+		return nil, err
+	}
+	return d, d.checkLocals(r)
+}
+
+func readAt(r io.ReaderAt, b []byte, offset int64) error {
+	n, err := r.ReadAt(b, offset)
+	if n == len(b) {
+		return nil
+	}
+	if errors.Is(err, io.EOF) {
+		return broken(offset, "the file ends %d bytes early", len(b)-n)
+	}
+	return err
+}
+
+// end is what the end records say.
+type end struct {
+	count       uint64
+	start, size int64 // of the central directory
+	record      int64 // offset of the first end record
+}
+
+func readEnd(r io.ReaderAt, size int64) (end, error) {
+	if size < endSize {
+		return end{}, broken(0, "%d bytes are too few for a zip", size)
+	}
+	b := make([]byte, endSize)
+	at := size - endSize
+	if err := readAt(r, b, at); err != nil {
+		return end{}, err
+	}
+	if binary.LittleEndian.Uint32(b) != endSignature {
+		return end{}, broken(at, "no end record: the file is cut off, still being written, or followed by other bytes")
+	}
+	if binary.LittleEndian.Uint16(b[20:]) != 0 {
+		return end{}, broken(at, "the end record announces a comment behind the end of the file")
+	}
+	e := end{
+		count:  uint64(binary.LittleEndian.Uint16(b[10:])),
+		size:   int64(binary.LittleEndian.Uint32(b[12:])),
+		start:  int64(binary.LittleEndian.Uint32(b[16:])),
+		record: at,
+	}
+	if disks := binary.LittleEndian.Uint32(b[4:]); disks != 0 || binary.LittleEndian.Uint16(b[8:]) != uint16(e.count) {
+		return end{}, broken(at, "the zip is spread over several disks")
+	}
+	e, err := readEnd64(r, e)
+	if err != nil {
+		return end{}, err
+	}
+	if e.start < 0 || e.size < 0 || e.start > size || e.size > size-e.start || e.start+e.size != e.record {
+		return end{}, broken(e.record, "the central directory (%d bytes at %d) does not end where the end record begins", e.size, e.start)
+	}
+	if e.count > uint64(e.size)/centralSize {
+		return end{}, broken(e.record, "%d entries do not fit into a central directory of %d bytes", e.count, e.size)
+	}
+	return e, nil
+}
+
+// readEnd64 replaces what the end record says by the zip64 end record, if there is one.
+func readEnd64(r io.ReaderAt, e end) (end, error) {
+	needs := e.count == math.MaxUint16 || e.size == math.MaxUint32 || e.start == math.MaxUint32
+	at := e.record - locator64Size
+	b := make([]byte, locator64Size)
+	if at >= end64Size {
+		if err := readAt(r, b, at); err != nil {
+			return end{}, err
+		}
+	}
+	if binary.LittleEndian.Uint32(b) != locator64Signature {
+		if needs {
+			return end{}, broken(e.record, "the zip64 end record is missing")
+		}
+		return e, nil
+	}
+	record := int64(binary.LittleEndian.Uint64(b[8:]))
+	if record != at-end64Size {
+		return end{}, broken(at, "the zip64 end record is not right before its locator")
+	}
+	b = make([]byte, end64Size)
+	if err := readAt(r, b, record); err != nil {
+		return end{}, err
+	}
+	if binary.LittleEndian.Uint32(b) != end64Signature || binary.LittleEndian.Uint64(b[4:]) != end64Size-12 {
+		return end{}, broken(record, "no zip64 end record where its locator points")
+	}
+	if binary.LittleEndian.Uint64(b[16:]) != 0 {
+		return end{}, broken(record, "the zip is spread over several disks")
+	}
+	wide := end{
+		count:  binary.LittleEndian.Uint64(b[32:]),
+		size:   int64(binary.LittleEndian.Uint64(b[40:])),
+		start:  int64(binary.LittleEndian.Uint64(b[48:])),
+		record: record,
+	}
+	if !agree(e.count, wide.count, math.MaxUint16) || !agree(uint64(e.size), uint64(wide.size), math.MaxUint32) ||
+		!agree(uint64(e.start), uint64(wide.start), math.MaxUint32) {
+		return end{}, broken(record, "the two end records contradict each other")
+	}
+	return wide, nil
+}
+
+// agree tells whether a narrow field says the same as the wide one, or that the wide one counts.
+func agree(narrow, wide, escape uint64) bool { return narrow == wide || narrow == escape }
+
+func parseCentral(b []byte, e end) ([]Entry, error) {
+	entries := make([]Entry, 0, e.count)
+	for offset := e.start; len(b) > 0; {
+		entry, n, err := parseCentralEntry(b, offset)
+		if err != nil {
+			return nil, err
+		}
+		entries = append(entries, entry)
+		b, offset = b[n:], offset+int64(n)
+	}
+	if uint64(len(entries)) != e.count {
+		return nil, broken(e.start, "the end record counts %d entries, the central directory has %d", e.count, len(entries))
+	}
+	return entries, nil
+}
+
+func parseCentralEntry(b []byte, offset int64) (Entry, int, error) {
+	if len(b) < centralSize || binary.LittleEndian.Uint32(b) != centralSignature {
+		return Entry{}, 0, broken(offset, "no entry of the central directory where one should be")
+	}
+	nameLen, extraLen := int(binary.LittleEndian.Uint16(b[28:])), int(binary.LittleEndian.Uint16(b[30:]))
+	n := centralSize + nameLen + extraLen + int(binary.LittleEndian.Uint16(b[32:]))
+	if n > len(b) {
+		return Entry{}, 0, broken(offset, "an entry of the central directory is longer than the directory")
+	}
+	e := Entry{
+		Name:   string(b[centralSize : centralSize+nameLen]),
+		Method: binary.LittleEndian.Uint16(b[10:]),
+		CRC32:  binary.LittleEndian.Uint32(b[16:]),
+		Packed: int64(binary.LittleEndian.Uint32(b[20:])),
+		Size:   int64(binary.LittleEndian.Uint32(b[24:])),
+		Header: int64(binary.LittleEndian.Uint32(b[42:])),
+	}
+	if err := e.readZip64(b[centralSize+nameLen:centralSize+nameLen+extraLen], true); err != nil {
+		return Entry{}, 0, err
+	}
+	if flags := binary.LittleEndian.Uint16(b[8:]); flags&^(flagDescriptor|flagUTF8|0x6) != 0 {
+		return Entry{}, 0, e.broken("flags 0x%04x: encrypted, patched or of an unknown kind", flags)
+	}
+	if e.Method != Stored && e.Method != Deflated {
+		return Entry{}, 0, e.broken("compression method %d is not read", e.Method)
+	}
+	if e.Method == Stored && e.Packed != e.Size {
+		return Entry{}, 0, e.broken("stored, yet %d bytes are packed as %d", e.Size, e.Packed)
+	}
+	if binary.LittleEndian.Uint16(b[34:]) != 0 {
+		return Entry{}, 0, e.broken("it is said to lie on another disk")
+	}
+	return e, n, nil
+}
+
+// readZip64 replaces the fields that say "see the zip64 extra field".
+func (e *Entry) readZip64(extra []byte, withOffset bool) error {
+	fields := []*int64{&e.Size, &e.Packed}
+	if withOffset {
+		fields = append(fields, &e.Header)
+	}
+	var wanted []*int64
+	for _, f := range fields {
+		if *f == math.MaxUint32 {
+			wanted = append(wanted, f)
+		}
+	}
+	for len(extra) >= 4 {
+		id, size := binary.LittleEndian.Uint16(extra), int(binary.LittleEndian.Uint16(extra[2:]))
+		if size > len(extra)-4 {
+			return e.broken("an extra field is longer than its room")
+		}
+		if id == extraZip64 {
+			return e.takeZip64(extra[4:4+size], wanted)
+		}
+		extra = extra[4+size:]
+	}
+	if len(wanted) > 0 {
+		return e.broken("its zip64 extra field is missing")
+	}
+	return nil
+}
+
+func (e *Entry) takeZip64(field []byte, wanted []*int64) error {
+	for _, f := range wanted {
+		if len(field) < 8 {
+			return e.broken("its zip64 extra field is too short")
+		}
+		v := binary.LittleEndian.Uint64(field)
+		if v > math.MaxInt64 {
+			return e.broken("a size or offset of %d is impossible", v)
+		}
+		*f, field = int64(v), field[8:]
+	}
+	return nil
+}
+
+func checkNames(entries []Entry) error {
+	seen := make(map[string]bool, len(entries))
+	for i := range entries {
+		e := &entries[i]
+		if seen[e.Name] {
+			return e.broken("the name occurs twice")
+		}
+		seen[e.Name] = true
+		if err := checkName(e.Name); err != nil {
+			return e.broken("%v", err)
+		}
+	}
+	return nil
+}
+
+func checkName(name string) error {
+	switch {
+	case name == "":
+		return errors.New("the name is empty")
+	case strings.ContainsRune(name, 0):
+		return errors.New("the name holds a NUL byte")
+	case strings.Contains(name, `\`):
+		return errors.New("the name holds a backslash, which some readers take for a slash")
+	case strings.HasPrefix(name, "/"):
+		return errors.New("the name is absolute")
+	}
+	for segment := range strings.SplitSeq(strings.TrimSuffix(name, "/"), "/") {
+		if segment == "" || segment == "." || segment == ".." {
+			return fmt.Errorf("the name has a %q segment and could leave its folder", segment)
+		}
+	}
+	return nil
+}
+
+// checkLocals holds every entry against its local header and makes sure that the entries cover the
+// file from its start to the central directory, without overlap and without a gap.
+func (d *Directory) checkLocals(r io.ReaderAt) error {
+	order := make([]*Entry, len(d.Entries))
+	for i := range d.Entries {
+		order[i] = &d.Entries[i]
+	}
+	slices.SortFunc(order, func(a, b *Entry) int { return cmp.Compare(a.Header, b.Header) })
+	var pos int64
+	for i, e := range order {
+		if e.Header != pos {
+			return e.broken("it begins at byte %d, but what is before it ends at byte %d", e.Header, pos)
+		}
+		next := d.Start
+		if i+1 < len(order) {
+			next = order[i+1].Header
+		}
+		if err := e.checkLocal(r, next); err != nil {
+			return err
+		}
+		pos = e.End
+	}
+	if pos != d.Start {
+		return broken(pos, "%d bytes between the last record and the central directory belong to nothing", d.Start-pos)
+	}
+	return nil
+}
+
+// checkLocal reads the local header and the data descriptor. next is where the entry has to end.
+func (e *Entry) checkLocal(r io.ReaderAt, next int64) error {
+	if e.Header+localSize+int64(len(e.Name))+e.Packed > next || e.Packed < 0 {
+		return e.broken("its %d bytes reach into what follows at byte %d", e.Packed, next)
+	}
+	b := make([]byte, localSize+len(e.Name))
+	if err := readAt(r, b, e.Header); err != nil {
+		return err
+	}
+	if binary.LittleEndian.Uint32(b) != localSignature {
+		return e.broken("there is no local header")
+	}
+	nameLen, extraLen := int(binary.LittleEndian.Uint16(b[26:])), int(binary.LittleEndian.Uint16(b[28:]))
+	if nameLen != len(e.Name) || !bytes.Equal(b[localSize:], []byte(e.Name)) {
+		return e.broken("its local header has another name")
+	}
+	e.Data = e.Header + localSize + int64(nameLen+extraLen)
+	e.End = e.Data + e.Packed
+	if e.End > next {
+		return e.broken("its %d bytes reach into what follows at byte %d", e.Packed, next)
+	}
+	flags := binary.LittleEndian.Uint16(b[6:])
+	if binary.LittleEndian.Uint16(b[8:]) != e.Method || flags&^(flagDescriptor|flagUTF8|0x6) != 0 {
+		return e.broken("its local header has another method or other flags")
+	}
+	if flags&flagDescriptor != 0 {
+		return e.checkDescriptor(r, next)
+	}
+	local := Entry{Name: e.Name, Header: e.Header, CRC32: binary.LittleEndian.Uint32(b[14:]),
+		Packed: int64(binary.LittleEndian.Uint32(b[18:])), Size: int64(binary.LittleEndian.Uint32(b[22:]))}
+	extra := make([]byte, extraLen)
+	if err := readAt(r, extra, e.Data-int64(extraLen)); err != nil {
+		return err
+	}
+	if err := local.readZip64(extra, false); err != nil {
+		return err
+	}
+	if local.CRC32 != e.CRC32 || local.Packed != e.Packed || local.Size != e.Size {
+		return e.broken("its local header has another size or CRC than the central directory")
+	}
+	return nil
+}
+
+// checkDescriptor reads the data descriptor, which fills the space up to next: an optional signature,
+// the CRC, and both sizes in 4 or 8 bytes.
+func (e *Entry) checkDescriptor(r io.ReaderAt, next int64) error {
+	room := next - e.End
+	if room < 12 || room > 24 || room%4 != 0 {
+		return e.broken("%d bytes follow its data, which is no data descriptor", room)
+	}
+	b := make([]byte, room)
+	if err := readAt(r, b, e.End); err != nil {
+		return err
+	}
+	if room == 16 || room == 24 {
+		if binary.LittleEndian.Uint32(b) != descriptorSignature {
+			return e.broken("no data descriptor follows its data")
+		}
+		b = b[4:]
+	}
+	var packed, size uint64
+	if len(b) == 12 {
+		packed, size = uint64(binary.LittleEndian.Uint32(b[4:])), uint64(binary.LittleEndian.Uint32(b[8:]))
+	} else {
+		packed, size = binary.LittleEndian.Uint64(b[4:]), binary.LittleEndian.Uint64(b[12:])
+	}
+	if binary.LittleEndian.Uint32(b) != e.CRC32 || packed != uint64(e.Packed) || size != uint64(e.Size) {
+		return e.broken("its data descriptor has another size or CRC than the central directory")
+	}
+	e.End = next
+	return nil
+}
