@@ -64,7 +64,8 @@ type Checkpoint struct {
 }
 
 // Open recognises and proves the checkpoint that is the whole of r. What is wrong with the file is a
-// [*Broken] error; other errors come from r.
+// [*Broken] error; other errors come from r. When only the pickle is broken, the returned checkpoint
+// still tells the imports up to there; else it is nil.
 func Open(r io.ReaderAt, size int64) (*Checkpoint, error) {
 	if err := recognise(r, size); err != nil {
 		return nil, err
@@ -78,7 +79,7 @@ func Open(r io.ReaderAt, size int64) (*Checkpoint, error) {
 		return nil, err
 	}
 	if err := c.readPickle(); err != nil {
-		return nil, err
+		return c, err
 	}
 	return c, c.checkStorages()
 }
@@ -241,4 +242,35 @@ func (c *Checkpoint) HyperParameters() any {
 		return v
 	}
 	return nil
+}
+
+// CheckRecords reads every record and checks its CRC.
+func (c *Checkpoint) CheckRecords() error {
+	if c.NoCRC {
+		return nil
+	}
+	buffer := make([]byte, 1<<20)
+	for i := range c.directory.Entries {
+		e := &c.directory.Entries[i]
+		sum := crc32.NewIEEE()
+		if _, err := io.CopyBuffer(sum, io.NewSectionReader(c.source, e.Data, e.Size), buffer); err != nil {
+			return fmt.Errorf("read record %q: %w", e.Name, err)
+		}
+		if sum.Sum32() != e.CRC32 {
+			return ErrCRC(e.Name, e.CRC32, sum.Sum32())
+		}
+	}
+	return nil
+}
+
+// Records returns the records of the file in their order.
+func (c *Checkpoint) Records() []zipfile.Entry { return c.directory.Entries }
+
+// Describe says what the top level holds, for people.
+func (c *Checkpoint) Describe() string {
+	d := mapping(c.Root)
+	if d == nil {
+		return pickle.Kind(c.Root)
+	}
+	return fmt.Sprintf("%s of %d keys: %s", pickle.Kind(c.Root), d.Len(), describeKeys(d))
 }

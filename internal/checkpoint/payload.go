@@ -20,6 +20,17 @@ type Segment struct {
 	Record  string // the record of the source that the range is, for messages
 }
 
+// Name says what a segment is, for messages.
+func (s Segment) Name() string {
+	switch {
+	case s.Literal != nil:
+		return "bytes in memory"
+	case s.Record != "":
+		return fmt.Sprintf("record %q", s.Record)
+	}
+	return "the bytes between the records"
+}
+
 // Payload is a file to be written, laid out beforehand: its size and CRC-32 are known before the
 // source is read. Copying it reads each source byte once.
 type Payload struct {
@@ -175,4 +186,11 @@ func (p *Payload) StorageBytes() int64 {
 		}
 	}
 	return n
+}
+
+// Literal is a payload of bytes that are in memory.
+func Literal(b []byte) *Payload {
+	p := &Payload{}
+	p.literal(b)
+	return p
 }

@@ -1,0 +1,236 @@
+package bundle
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"hash/crc32"
+	"io"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/bundlewatch/bundlewatch/internal/checkpoint"
+	"github.com/bundlewatch/bundlewatch/internal/pickle"
+	"github.com/bundlewatch/bundlewatch/internal/zipfile"
+)
+
+// torchZip is a checkpoint {'state_dict': {'w': float32[n]}, 'epoch': 3} as torch.save would write it.
+func torchZip(t testing.TB, n int) []byte {
+	t.Helper()
+	data := make([]byte, 4*n)
+	for i := range n {
+		binary.LittleEndian.PutUint32(data[4*i:], math.Float32bits(float32(i)))
+	}
+	storage := &pickle.PersistentID{ID: &pickle.Tuple{Items: []any{"storage", &pickle.Global{Module: "torch", Name: "FloatStorage"}, "0", "cpu", int64(n)}}}
+	tensor := &pickle.Object{Class: &pickle.Global{Module: "torch._utils", Name: "_rebuild_tensor_v2"}, Args: []any{storage, int64(0),
+		&pickle.Tuple{Items: []any{int64(n)}}, &pickle.Tuple{Items: []any{int64(1)}}, false, &pickle.Object{Class: &pickle.Global{Module: "collections", Name: "OrderedDict"}}}}
+	root, err := pickle.Encode(pickle.NewDict("state_dict", pickle.NewDict("w", tensor), "epoch", int64(3)))
+	require.NoError(t, err)
+	var l zipfile.Layout
+	var out []byte
+	for _, f := range []struct {
+		name string
+		data []byte
+	}{{"x/data.pkl", root}, {"x/data/0", data}, {"x/version", []byte("3\n")}} {
+		out = append(out, l.Add(zipfile.Header{Name: f.name, Size: int64(len(f.data)), CRC32: crc32.ChecksumIEEE(f.data), Place: zipfile.Place{Modulus: 64}})...)
+		out = append(out, f.data...)
+	}
+	return append(out, l.End()...)
+}
+
+func contents(t testing.TB, source []byte) *Contents {
+	t.Helper()
+	c, err := checkpoint.Open(bytes.NewReader(source), int64(len(source)))
+	require.NoError(t, err)
+	s, err := c.StateDict("")
+	require.NoError(t, err)
+	model, err := c.Extract(s)
+	require.NoError(t, err)
+	sentinel, err := checkpoint.Save(checkpoint.SentinelDict("autoencoder"))
+	require.NoError(t, err)
+	return &Contents{
+		Watch: "w", Key: "run a/1", Params: pickle.NewDict("N", int64(64), "lr", 1e-3, "note", "<é>\x1b"), ParamsSource: "config files",
+		Parts: []Part{
+			{Payload: sentinel, Member: Member{Role: "autoencoder", Payload: PayloadSentinel, Tensors: []checkpoint.Tensor{}}},
+			{Payload: model, Member: Member{Role: "diffraction_to_obj", Payload: PayloadExtracted, StateDict: "state_dict", Tensors: s.Tensors, Dropped: c.Dropped(s)}},
+		},
+		Config: []File{{Name: "configs/a.json", Data: []byte("{}")}},
+	}
+}
+
+func pack(t testing.TB, dir string, c *Contents) *Manifest {
+	t.Helper()
+	var progress int64
+	m, err := Pack(context.Background(), dir, c, func(n int64) { progress += n })
+	require.NoError(t, err)
+	require.Equal(t, m.Archive.Bytes, progress)
+	m.Tool, m.Version = "bundlewatch test", 1
+	require.NoError(t, Seal(dir, m))
+	return m
+}
+
+func verify(t testing.TB, path string) *Report {
+	t.Helper()
+	r, err := Verify(context.Background(), path)
+	require.NoError(t, err)
+	return r
+}
+
+func TestPackVerifyInspect(t *testing.T) {
+	dir := t.TempDir()
+	pack(t, dir, contents(t, torchZip(t, 100_000)))
+	r := verify(t, dir)
+	require.Empty(t, r.Problems)
+	require.Equal(t, 1, r.Tensors)
+	require.Equal(t, 7, r.Entries)
+	require.Empty(t, verify(t, filepath.Join(dir, ArchiveName)).Problems)
+
+	in, err := Inspect(dir)
+	require.NoError(t, err)
+	require.Equal(t, "bundle", in.Kind)
+	require.JSONEq(t, `{"N":64,"lr":0.001,"note":"<é>\u001b"}`, string(in.Params))
+	require.Equal(t, []int64{100_000}, in.Pickles[3].Tensors[0].Shape)
+
+	if _, err := exec.LookPath("sha256sum"); err == nil {
+		check := exec.Command("sha256sum", "--strict", "-c", SumsName)
+		check.Dir = dir
+		out, err := check.CombinedOutput()
+		require.NoError(t, err, string(out))
+	}
+}
+
+func TestPackIsDeterministic(t *testing.T) {
+	a, b := t.TempDir(), t.TempDir()
+	first := pack(t, a, contents(t, torchZip(t, 5000)))
+	second := pack(t, b, contents(t, torchZip(t, 5000)))
+	require.Equal(t, first, second)
+}
+
+func TestSealAgainWithAnotherVersion(t *testing.T) {
+	dir := t.TempDir()
+	m := pack(t, dir, contents(t, torchZip(t, 10)))
+	m.Version = 2
+	require.NoError(t, Seal(dir, m))
+	require.Empty(t, verify(t, dir).Problems)
+}
+
+// A large record's data lies at the same offset in a block as in the source, so that extents can be shared.
+func TestRecordsStayCongruentToTheSource(t *testing.T) {
+	source := torchZip(t, 100_000)
+	dir := t.TempDir()
+	pack(t, dir, contents(t, source))
+	f, err := os.Open(filepath.Join(dir, ArchiveName))
+	require.NoError(t, err)
+	defer f.Close()
+	info, err := f.Stat()
+	require.NoError(t, err)
+	outer, err := zipfile.Read(f, info.Size())
+	require.NoError(t, err)
+	model := outer.Find("diffraction_to_obj/model.pth")
+	inner, err := zipfile.Read(io.NewSectionReader(f, model.Data, model.Size), model.Size)
+	require.NoError(t, err)
+	src, err := zipfile.Read(bytes.NewReader(source), int64(len(source)))
+	require.NoError(t, err)
+	require.Equal(t, src.Find("x/data/0").Data%4096, (model.Data+inner.Find("archive/data/0").Data)%4096)
+}
+
+// One flipped bit anywhere is found, in every file of a bundle and in the archive alone. The slow
+// suite tries every byte.
+func TestEveryFlippedBitIsFound(t *testing.T) {
+	dir := t.TempDir()
+	pack(t, dir, contents(t, torchZip(t, 40)))
+	for _, name := range []string{ArchiveName, ManifestName, TreeName, SumsName} {
+		path := filepath.Join(dir, name)
+		data, err := os.ReadFile(path)
+		require.NoError(t, err)
+		require.NoError(t, os.Chmod(path, 0o644))
+		for i := range data {
+			if os.Getenv("BUNDLEWATCH_SLOW") == "" && i%19 != 0 {
+				continue
+			}
+			flipped := bytes.Clone(data)
+			flipped[i] ^= 1 << (i % 8)
+			require.NoError(t, os.WriteFile(path, flipped, 0o644))
+			require.NotEmpty(t, verify(t, dir).Problems, "%s byte %d", name, i)
+			if name == ArchiveName {
+				require.NotEmpty(t, verify(t, path).Problems, "%s alone, byte %d", name, i)
+			}
+		}
+		require.NoError(t, os.WriteFile(path, data, 0o644))
+	}
+	require.Empty(t, verify(t, dir).Problems)
+}
+
+func TestVerifyNamesWhatIsWrong(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		change func(t *testing.T, dir string)
+		reason string
+	}{
+		{"missing archive", func(t *testing.T, dir string) { require.NoError(t, os.Remove(filepath.Join(dir, ArchiveName))) }, "no such file"},
+		{"missing sums", func(t *testing.T, dir string) { require.NoError(t, os.Remove(filepath.Join(dir, SumsName))) }, "SHA256SUMS"},
+		{"planted file", func(t *testing.T, dir string) {
+			require.NoError(t, os.WriteFile(filepath.Join(dir, "model.pth"), nil, 0o644))
+		}, `"model.pth" does not belong`},
+		{"link instead of the archive", func(t *testing.T, dir string) {
+			path := filepath.Join(dir, ArchiveName)
+			require.NoError(t, os.Rename(path, dir+".zip"))
+			require.NoError(t, os.Symlink(dir+".zip", path))
+		}, "no regular file"},
+		{"cut off", func(t *testing.T, dir string) {
+			require.NoError(t, os.Truncate(filepath.Join(dir, ArchiveName), 5000))
+		}, "no end record"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "bundle")
+			require.NoError(t, os.Mkdir(dir, 0o755))
+			pack(t, dir, contents(t, torchZip(t, 10)))
+			tc.change(t, dir)
+			require.Contains(t, join(verify(t, dir).Problems), tc.reason)
+		})
+	}
+}
+
+func join(problems []string) string {
+	var b bytes.Buffer
+	for _, p := range problems {
+		b.WriteString(p + "\n")
+	}
+	return b.String()
+}
+
+func TestCorruptRecordIsNamedAndRefused(t *testing.T) {
+	source := torchZip(t, 100_000)
+	c := contents(t, source)
+	source[len(source)/2] ^= 0x40
+	dir := t.TempDir()
+	_, err := Pack(context.Background(), dir, c, func(int64) {})
+	require.True(t, checkpoint.IsCorrupt(err))
+	require.ErrorContains(t, err, `record "x/data/0"`)
+	require.ErrorContains(t, err, `member "diffraction_to_obj"`)
+}
+
+func TestPackStopsWhenTheContextDoes(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	_, err := Pack(ctx, t.TempDir(), contents(t, torchZip(t, 3_000_000)), func(int64) { cancel() })
+	require.ErrorIs(t, err, context.Canceled)
+}
+
+func TestFindBundles(t *testing.T) {
+	root := t.TempDir()
+	for _, key := range []string{"w/a/1", "w/a/2", ".staging/x.1"} {
+		dir := filepath.Join(root, key)
+		require.NoError(t, os.MkdirAll(dir, 0o755))
+		pack(t, dir, contents(t, torchZip(t, 10)))
+	}
+	found, err := Find(root)
+	require.NoError(t, err)
+	require.Equal(t, []string{filepath.Join(root, "w/a/1"), filepath.Join(root, "w/a/2")}, found)
+	_, err = Find(t.TempDir())
+	require.ErrorContains(t, err, "there are none")
+}

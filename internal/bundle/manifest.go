@@ -1,0 +1,118 @@
+package bundle
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/bundlewatch/bundlewatch/internal/checkpoint"
+)
+
+// Schema is the version of the manifests' schema. It grows when a field changes its meaning or goes
+// away; new fields do not change it.
+const Schema = 1
+
+// Manifest is bundle_manifest.json. The doc tags make docs/manifest.md.
+type Manifest struct {
+	Schema        int             `json:"schema_version" doc:"version of this schema; new fields do not change it"`
+	Tool          string          `json:"tool" doc:"the program that made the bundle, with its version"`
+	Watch         string          `json:"watch" doc:"name of the watch in the config"`
+	Key           string          `json:"key" doc:"captures of the member patterns, joined by slashes"`
+	Version       int             `json:"version" doc:"1 for the first bundle of the key, 2 for \"~2\", …"`
+	Archive       Digest          `json:"archive" doc:"the archive file"`
+	Members       []Member        `json:"members" doc:"one per role, in the order of the config"`
+	Params        json.RawMessage `json:"params" doc:"what params.dill of every role holds; NaN and infinities as strings"`
+	ParamsSource  string          `json:"params_source" doc:"where the params come from: config files, or hyper_parameters of a role"`
+	Config        []Digest        `json:"config" doc:"frozen config files, as entries of the archive"`
+	ConfigChanged bool            `json:"config_changed" doc:"the config changed between the first member's appearance and the completion of the set: both versions are in the archive"`
+	Notes         []string        `json:"notes" doc:"what a user should know: classes flattened, keys set twice, tensors left out, files not parsed, warnings"`
+	Provenance    Provenance      `json:"provenance" doc:"what differs between hosts and times"`
+}
+
+// Digest names bytes.
+type Digest struct {
+	Name   string `json:"name" doc:"file name, or entry of the archive"`
+	Bytes  int64  `json:"bytes" doc:"size in bytes"`
+	SHA256 string `json:"sha256" doc:"SHA-256 in hex"`
+}
+
+// What a member's payload is.
+const (
+	PayloadVerbatim  = "verbatim"
+	PayloadExtracted = "extracted"
+	PayloadSentinel  = "sentinel"
+)
+
+// Member is what one role contributes.
+type Member struct {
+	Role        string              `json:"role" doc:"name of the role in the config"`
+	Digest                          // of the entry
+	Payload     string              `json:"payload" doc:"\"verbatim\": the source file byte for byte; \"extracted\": its state_dict; \"sentinel\": no weights of its own"`
+	Source      *Source             `json:"source,omitempty" doc:"the file it was read from; absent for a sentinel"`
+	Format      checkpoint.Format   `json:"format,omitempty" doc:"format of the source, recognised by content"`
+	StateDict   string              `json:"state_dict" doc:"key of the source under which the state_dict is; \"\" when it is the whole"`
+	Tensors     []checkpoint.Tensor `json:"tensors" doc:"tensors of the entry: name, dtype, shape, bytes, storage (tied tensors share one), kind"`
+	Dropped     []string            `json:"dropped,omitempty" doc:"top-level keys of the source that did not travel"`
+	Imports     []string            `json:"foreign_imports,omitempty" doc:"names that the entry's pickle imports besides what tensors need (imports = \"warn\")"`
+	LeftBehind  []string            `json:"dropped_imports,omitempty" doc:"such names in the parts of the source that did not travel"`
+	Evidence    *Evidence           `json:"evidence,omitempty" doc:"why the source was thought complete; absent for a sentinel"`
+	Fingerprint string              `json:"fingerprint" doc:"SHA-256 over the entry's structure and saved CRCs: tells equal content without reading it"`
+}
+
+// Source is the file a member was read from.
+type Source struct {
+	Path    string    `json:"path" doc:"absolute path when it was read"`
+	Size    int64     `json:"size" doc:"size in bytes"`
+	ModTime time.Time `json:"mtime" doc:"time of the last modification"`
+	ChTime  time.Time `json:"ctime" doc:"time of the last change of the inode"`
+	Device  uint64    `json:"device" doc:"device number"`
+	Inode   uint64    `json:"inode" doc:"inode number"`
+	UID     uint32    `json:"uid" doc:"owner"`
+}
+
+// Evidence is the ladder that the source climbed before it was bundled.
+type Evidence struct {
+	Quiet     string `json:"quiet" doc:"for how long size, mtime, ctime and inode had not changed"`
+	Closed    string `json:"closed" doc:"whether no process had it open for writing: \"yes\" (lease granted), or \"unknown\" with the reason"`
+	Whole     string `json:"whole" doc:"the format's own proof"`
+	Unchanged string `json:"unchanged" doc:"what was compared before the first and after the last byte was read"`
+}
+
+// Provenance is recorded as seen, never guessed.
+type Provenance struct {
+	Published time.Time `json:"published" doc:"when the bundle was written"`
+	Host      string    `json:"host" doc:"host name"`
+	Root      string    `json:"root" doc:"root of the watch"`
+	GitCommit string    `json:"git_commit,omitempty" doc:"commit checked out in the repository that the run lies in, if any"`
+}
+
+// innerManifest is bundlewatch/manifest.json inside of the archive: what must be known without the
+// directory around it, and nothing that differs between hosts, times or places of the same sources.
+type innerManifest struct {
+	Schema       int           `json:"schema_version"`
+	Watch        string        `json:"watch"`
+	Key          string        `json:"key"`
+	Members      []innerMember `json:"members"`
+	ParamsSource string        `json:"params_source"`
+	Config       []Digest      `json:"config"`
+	Notes        []string      `json:"notes"`
+}
+
+type innerMember struct {
+	Role string `json:"role"`
+	Digest
+	Payload   string            `json:"payload"`
+	Format    checkpoint.Format `json:"format,omitempty"`
+	StateDict string            `json:"state_dict"`
+	Dropped   []string          `json:"dropped,omitempty"`
+	Imports   []string          `json:"foreign_imports,omitempty"`
+}
+
+// inner returns the part of the manifest that goes into the archive.
+func (m *Manifest) inner() innerManifest {
+	in := innerManifest{Schema: m.Schema, Watch: m.Watch, Key: m.Key, ParamsSource: m.ParamsSource, Config: m.Config, Notes: m.Notes}
+	for _, member := range m.Members {
+		in.Members = append(in.Members, innerMember{Role: member.Role, Digest: member.Digest, Payload: member.Payload,
+			Format: member.Format, StateDict: member.StateDict, Dropped: member.Dropped, Imports: member.Imports})
+	}
+	return in
+}

@@ -1,0 +1,271 @@
+package bundle
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/bundlewatch/bundlewatch/internal/checkpoint"
+	"github.com/bundlewatch/bundlewatch/internal/pickle"
+	"github.com/bundlewatch/bundlewatch/internal/zipfile"
+)
+
+// Contents is what goes into an archive.
+type Contents struct {
+	Watch, Key string
+	// Parts are the roles in the order of the config.
+	Parts []Part
+	// Params is a plain dict, the same for every role.
+	Params       *pickle.Dict
+	ParamsSource string
+	// Scaling is torch_scaling_metadata.pt; nil when the run's configs are not known well enough.
+	Scaling *checkpoint.Payload
+	// Config is the run's config when the set was completed. FirstConfig is what it was when the first
+	// member appeared, where that is not the same.
+	Config, FirstConfig []File
+	// HyperParameters of members, as JSON, named after the role.
+	HyperParameters []File
+	Notes           []string
+}
+
+// File is a small file that is carried as it is.
+type File struct {
+	Name string // with slashes, relative
+	Data []byte
+}
+
+// Part is what one role contributes: its payload, and what the manifest says of it. The digest is
+// filled in by [Pack].
+type Part struct {
+	Payload *checkpoint.Payload
+	Member  Member
+}
+
+// Size returns how many bytes the payloads have.
+func (c *Contents) Size() int64 {
+	var n int64
+	for _, p := range c.Parts {
+		n += p.Payload.Size
+	}
+	return n
+}
+
+// entry is one file of the archive, laid out.
+type entry struct {
+	name    string
+	payload *checkpoint.Payload
+	member  *Member // that the entry is the payload of
+}
+
+func bytesEntry(name string, data []byte) entry {
+	return entry{name: name, payload: checkpoint.Literal(data)}
+}
+
+// Pack writes the archive and its tree into dir, which must be empty, and syncs them. The returned
+// manifest is complete but for Tool, Version and Provenance. A payload whose bytes are not those that
+// were saved is an error for which [checkpoint.IsCorrupt] is true.
+func Pack(ctx context.Context, dir string, c *Contents, progress Progress) (*Manifest, error) {
+	m, err := c.manifest()
+	if err != nil {
+		return nil, err
+	}
+	entries, err := c.entries(m)
+	if err != nil {
+		return nil, err
+	}
+	path := filepath.Join(dir, ArchiveName)
+	f, err := create(path)
+	if err != nil {
+		return nil, err
+	}
+	w := &archiveWriter{output: newOutput(f, progress)}
+	err = w.write(ctx, entries, m)
+	if err := errors.Join(err, finish(f, err)); err != nil {
+		return nil, fmt.Errorf("write %q: %w", path, err)
+	}
+	m.Archive = Digest{Name: ArchiveName, Bytes: w.layout.Offset() + w.tail, SHA256: hex.EncodeToString(w.sum.Sum(nil))}
+	return m, writeFile(filepath.Join(dir, TreeName), renderTree(w.listed, m.Archive.Bytes))
+}
+
+// manifest is what is known before the payloads are read.
+func (c *Contents) manifest() (*Manifest, error) {
+	params, err := pickle.AppendJSON(nil, c.Params)
+	if err != nil {
+		return nil, fmt.Errorf("write params: %w", err)
+	}
+	m := &Manifest{Schema: Schema, Watch: c.Watch, Key: c.Key, Params: params, ParamsSource: c.ParamsSource,
+		ConfigChanged: len(c.FirstConfig) > 0, Notes: append([]string{}, c.Notes...), Config: []Digest{}}
+	for _, p := range c.Parts {
+		member := p.Member
+		member.Fingerprint = p.Payload.Fingerprint()
+		m.Members = append(m.Members, member)
+	}
+	return m, nil
+}
+
+// placeOf asks for torch zips to begin at a multiple of 4096 bytes, the block of most file systems: so
+// that their records keep the alignment that torch gave them, and extents can be shared.
+func placeOf(name string) zipfile.Place {
+	if name == scalingName || strings.HasSuffix(name, "/"+modelName) {
+		return zipfile.Place{Modulus: 4096}
+	}
+	return zipfile.Place{}
+}
+
+// entries lays out everything but the in-archive manifest, which can only be written when the
+// members' digests are known.
+func (c *Contents) entries(m *Manifest) ([]entry, error) {
+	roles := &pickle.List{}
+	for _, p := range c.Parts {
+		roles.Items = append(roles.Items, p.Member.Role)
+	}
+	root, err := pickle.EncodePlain(pickle.NewDict("models", roles, "version", archiveVersion, "backend", "pytorch"))
+	if err != nil {
+		return nil, fmt.Errorf("write %s: %w", rootManifestName, err)
+	}
+	params, err := pickle.EncodePlain(c.Params)
+	if err != nil {
+		return nil, fmt.Errorf("write %s: %w", paramsName, err)
+	}
+	all := []entry{bytesEntry(rootManifestName, root)}
+	for i, p := range c.Parts {
+		member := &m.Members[i]
+		member.Name = member.Role + "/" + modelName
+		all = append(all,
+			entry{name: member.Name, payload: p.Payload, member: member},
+			bytesEntry(member.Role+"/"+paramsName, params))
+	}
+	if c.Scaling != nil {
+		all = append(all, entry{name: scalingName, payload: c.Scaling})
+	}
+	for _, group := range []struct {
+		folder string
+		files  []File
+	}{{configFolder, c.Config}, {firstFolder, c.FirstConfig}, {hyperFolder, c.HyperParameters}} {
+		for _, f := range group.files {
+			e := bytesEntry(group.folder+f.Name, f.Data)
+			all = append(all, e)
+			m.Config = append(m.Config, digest(e.name, f.Data))
+		}
+	}
+	return all, nil
+}
+
+// archiveWriter writes entries one after the other.
+type archiveWriter struct {
+	*output
+	layout zipfile.Layout
+	tail   int64 // bytes of the central directory and the end records
+	listed []Digest
+}
+
+func (w *archiveWriter) write(ctx context.Context, entries []entry, m *Manifest) error {
+	for _, e := range entries {
+		d, err := w.add(ctx, e)
+		if err != nil {
+			return err
+		}
+		if e.member != nil {
+			e.member.Digest = d
+		}
+	}
+	inner, err := json.MarshalIndent(m.inner(), "", "  ")
+	if err != nil {
+		return fmt.Errorf("write %s: %w", innerName, err)
+	}
+	if _, err := w.add(ctx, bytesEntry(innerName, append(inner, '\n'))); err != nil {
+		return err
+	}
+	end := checkpoint.Literal(w.layout.End())
+	w.tail = end.Size
+	_, err = w.copy(ctx, end)
+	return err
+}
+
+func (w *archiveWriter) add(ctx context.Context, e entry) (Digest, error) {
+	header := w.layout.Add(zipfile.Header{Name: e.name, Size: e.payload.Size, CRC32: e.payload.CRC32, Place: placeOf(e.name)})
+	if _, err := w.copy(ctx, checkpoint.Literal(header)); err != nil {
+		return Digest{}, err
+	}
+	sum, err := w.copy(ctx, e.payload)
+	if err != nil {
+		if e.member != nil {
+			err = &MemberError{Role: e.member.Role, Err: err}
+		}
+		return Digest{}, err
+	}
+	d := Digest{Name: e.name, Bytes: e.payload.Size, SHA256: sum}
+	w.listed = append(w.listed, d)
+	return d, nil
+}
+
+// MemberError says which role's payload could not be copied.
+type MemberError struct {
+	Role string
+	Err  error
+}
+
+func (e *MemberError) Error() string { return fmt.Sprintf("copy member %q: %v", e.Role, e.Err) }
+
+func (e *MemberError) Unwrap() error { return e.Err }
+
+// Seal writes the manifest and the digests beside a packed archive and syncs them. It may be called
+// again with another manifest.
+func Seal(dir string, m *Manifest) error {
+	data, err := json.MarshalIndent(m, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write %s: %w", ManifestName, err)
+	}
+	data = append(data, '\n')
+	tree, err := os.ReadFile(filepath.Join(dir, TreeName))
+	if err != nil {
+		return err
+	}
+	sums := renderSums([]Digest{digest(TreeName, tree), digest(ManifestName, data), m.Archive})
+	for name, content := range map[string][]byte{ManifestName: data, SumsName: sums} {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		if err := writeFile(filepath.Join(dir, name), content); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// renderTree lists an archive's entries, largest sizes aligned, in the order of the archive.
+func renderTree(entries []Digest, size int64) []byte {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%14d  %s\n", size, ArchiveName)
+	for _, e := range entries {
+		fmt.Fprintf(&b, "%14d    %s\n", e.Bytes, e.Name)
+	}
+	return []byte(b.String())
+}
+
+// create makes a file that nobody is to write again.
+func create(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o444)
+}
+
+// finish syncs and closes a file that was written without an error.
+func finish(f *os.File, err error) error {
+	if err != nil {
+		return f.Close()
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+func writeFile(path string, data []byte) error {
+	f, err := create(path)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	return errors.Join(err, finish(f, err))
+}

@@ -1,0 +1,54 @@
+package config
+
+import (
+	"time"
+
+	"github.com/bundlewatch/bundlewatch/internal/pattern"
+)
+
+// Config is a whole configuration file.
+type Config struct {
+	Path      string // absolute path of the file
+	Artifacts Artifacts
+	Watches   []Watch // in file order, at least one
+}
+
+// Artifacts says where bundles are published.
+type Artifacts struct {
+	Dir string // absolute
+}
+
+// Watch is one [[watch]]: a directory tree and the checkpoint files to look for in it.
+type Watch struct {
+	Name    string // unique, safe as the name of a directory
+	Root    string // absolute; need not exist
+	Source  Source
+	Settle  time.Duration // how long a file must be quiet
+	Expire  time.Duration // how long an incomplete set waits before it is reported
+	Rescan  time.Duration // time between two full listings
+	Regroup time.Duration // how long a changed member of a published set waits for the others
+	Members []Member      // in file order; at least one has a pattern
+	Config  Snapshot
+	Payload Payload
+}
+
+// Member is one role of a set.
+type Member struct {
+	Role     string
+	Pattern  *pattern.Pattern // nil for a sentinel
+	Sentinel bool             // the role has no file: another member holds its weights
+}
+
+// Snapshot says which config files are frozen with a set and how they become params.
+type Snapshot struct {
+	Files    []*pattern.Pattern // their placeholders are among those of the members
+	Preset   Preset
+	Required []string // params without which a set is refused
+}
+
+// Payload says what of a checkpoint goes into the archive.
+type Payload struct {
+	Keep    Keep
+	Imports Imports
+	Select  string // the entry of the checkpoint that holds the weights; "" lets bundlewatch find it
+}

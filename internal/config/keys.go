@@ -1,0 +1,149 @@
+package config
+
+// keyDoc is one key of the file: what is read, what it defaults to, and what the reference page says.
+type keyDoc struct {
+	name     string
+	kind     string
+	initial  string // the default, "" if there is none
+	required bool
+	meaning  string
+}
+
+// tableDoc is one table of the file.
+type tableDoc struct {
+	header  string // as written in the file
+	keys    []keyDoc
+	free    bool // the keys are the user's own names
+	meaning string
+}
+
+func (d tableDoc) names() []string {
+	names := make([]string, len(d.keys))
+	for i, key := range d.keys {
+		names[i] = key.name
+	}
+	return names
+}
+
+// key returns the documentation of a key; the zero value for a name of the user's own.
+func (d tableDoc) key(name string) keyDoc {
+	for _, key := range d.keys {
+		if key.name == name {
+			return key
+		}
+	}
+	return keyDoc{name: name}
+}
+
+var fileTable = tableDoc{
+	keys: []keyDoc{
+		{name: "artifacts", kind: "table", required: true, meaning: "Where bundles go."},
+		{name: "watch", kind: "array of tables", required: true, meaning: "What is watched; one or more."},
+	},
+}
+
+var artifactsTable = tableDoc{
+	header:  "[artifacts]",
+	meaning: "Where bundles go.",
+	keys: []keyDoc{
+		{
+			name: "dir", kind: "path", required: true,
+			meaning: "The directory that bundles are published to, as `<dir>/<watch name>/<key>/`. It is the only state that " +
+				"bundlewatch keeps. It must not be a watched root, hold one, or lie where a member pattern can match.",
+		},
+	},
+}
+
+var watchTable = tableDoc{
+	header:  "[[watch]]",
+	meaning: "One directory tree and the checkpoint sets to look for in it. Write one `[[watch]]` for each layout of files.",
+	keys: []keyDoc{
+		{
+			name: "name", kind: "string", required: true,
+			meaning: "The first directory below `artifacts.dir` that bundles of this watch go to. Letters, digits, `.`, `_` and `-`, " +
+				"a letter or digit first. No two watches share a name.",
+		},
+		{
+			name: "root", kind: "path", required: true,
+			meaning: "The directory that is watched, with everything below it. It may appear after bundlewatch was started.",
+		},
+		{
+			name: "source", kind: "string", initial: "auto",
+			meaning: "How changes are noticed: `\"inotify\"` by events of the kernel, `\"poll\"` by listing, `\"auto\"` by what the " +
+				"file system of the root supports.",
+		},
+		{
+			name: "settle", kind: "duration", initial: "1s",
+			meaning: "How long a file must stay unchanged before it is looked at. At least `\"10ms\"`; raised by itself on network file systems.",
+		},
+		{
+			name: "expire", kind: "duration", initial: "6h",
+			meaning: "How long an incomplete set waits for its other members before it is reported with what it waits for.",
+		},
+		{
+			name: "rescan", kind: "duration", initial: "1m",
+			meaning: "How often the whole root is listed besides events, so that a lost event costs time and nothing else.",
+		},
+		{
+			name: "regroup", kind: "duration", initial: "5m",
+			meaning: "After one member of a set that is already published was written anew: how long bundlewatch waits for the other " +
+				"members to be written anew too.",
+		},
+		{name: "members", kind: "table", required: true, meaning: "The files that make up one set: `[watch.members]`."},
+		{name: "config", kind: "table", meaning: "The config files that are frozen with a set: `[watch.config]`."},
+		{name: "payload", kind: "table", meaning: "What of a checkpoint is archived: `[watch.payload]`."},
+	},
+}
+
+var membersTable = tableDoc{
+	header: "[watch.members]",
+	free:   true,
+	meaning: "Each key is a role, and the name of a folder in the archive: letters, digits, `.`, `_` and `-`, a letter or digit " +
+		"first. Each value is the pattern of the files of that role, or `{ sentinel = true }` for a role without a file of its own, " +
+		"whose weights another member holds. At least one role has a pattern. A set is complete when every role with a pattern " +
+		"has a finished file and the placeholders captured the same texts, so every placeholder occurs in every pattern.",
+}
+
+var memberTable = tableDoc{
+	keys: []keyDoc{{name: "sentinel", kind: "boolean"}},
+}
+
+var snapshotTable = tableDoc{
+	header:  "[watch.config]",
+	meaning: "The config of the run that a set belongs to. All of it is copied into the bundle as it is when the set is complete.",
+	keys: []keyDoc{
+		{
+			name: "files", kind: "array of patterns",
+			meaning: "All regular files that match are frozen. Placeholders stand for what the members captured, so a pattern may use " +
+				"fewer of them but no others.",
+		},
+		{
+			name: "preset", kind: "string", initial: "none",
+			meaning: "How the files become params: `\"ptychopinn\"` translates PtychoPINN's configs, `\"none\"` keeps the merged tree as it is.",
+		},
+		{
+			name: "required", kind: "array of strings",
+			meaning: "Params that must be known. A set without one of them is refused, with the reason.",
+		},
+	},
+}
+
+var payloadTable = tableDoc{
+	header:  "[watch.payload]",
+	meaning: "What of a checkpoint goes into the archive.",
+	keys: []keyDoc{
+		{
+			name: "keep", kind: "string", initial: "state_dict",
+			meaning: "`\"state_dict\"` archives the weights alone, without optimizer and loops; `\"verbatim\"` archives the file byte for byte.",
+		},
+		{
+			name: "imports", kind: "string", initial: "refuse",
+			meaning: "A checkpoint whose pickle imports more than tensors need is not bundled (`\"refuse\"`) or bundled and reported (`\"warn\"`).",
+		},
+		{
+			name: "select", kind: "string",
+			meaning: "The entry of the checkpoint that holds the weights, where it has a name of its own such as `\"model\"` and " +
+				"several could be meant. Without it bundlewatch looks for them.",
+		},
+	},
+}

@@ -1,0 +1,133 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/BurntSushi/toml"
+)
+
+// maxSize is the size in bytes above which a file is not taken for a configuration.
+const maxSize = 256 << 10
+
+// minSettle is the shortest quiet time that says anything about a writer.
+const minSettle = 10 * time.Millisecond
+
+// Load reads and checks a configuration file. What is wrong in the file is returned as [Problems].
+func Load(path string) (*Config, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("find config %q: %w", path, err)
+	}
+	src, err := read(path)
+	if err != nil {
+		return nil, fmt.Errorf("read config %q: %w", path, err)
+	}
+	return parse(path, src)
+}
+
+func read(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	src, err := io.ReadAll(io.LimitReader(f, maxSize+1))
+	if err == nil && len(src) > maxSize {
+		err = fmt.Errorf("larger than %d bytes: this is no bundlewatch.toml", maxSize)
+	}
+	return string(src), err
+}
+
+// parse makes the configuration that src describes; path is absolute.
+func parse(path, src string) (*Config, error) {
+	values := map[string]any{}
+	if _, err := toml.Decode(src, &values); err != nil {
+		return nil, syntaxProblem(path, err)
+	}
+	tree, _ := scan(src)
+	file := section{report: &report{file: path}, doc: fileTable, values: values, at: tree, line: 1}
+	file.checkNames()
+
+	cfg := &Config{Path: path}
+	cfg.Artifacts.Dir = file.table("artifacts", artifactsTable).absolute("dir", cfg)
+	for _, s := range file.tables("watch", watchTable) {
+		cfg.Watches = append(cfg.Watches, readWatch(s, cfg))
+	}
+	if err := file.problems.orNil(); err != nil {
+		return nil, err
+	}
+	return cfg, nil
+}
+
+func syntaxProblem(path string, err error) error {
+	problem := Problem{File: path, Line: 1, Found: "bad TOML", Expected: "the syntax that https://toml.io describes"}
+	var syntax toml.ParseError
+	if errors.As(err, &syntax) {
+		problem.Line = max(1, syntax.Position.Line)
+		problem.Key = printable(syntax.LastKey)
+		problem.Found += " (" + printable(syntax.Message) + ")"
+	}
+	return Problems{problem}
+}
+
+// absolute returns a path, taken relative to the folder of the file; "" if there is none.
+func (s section) absolute(name string, cfg *Config) string {
+	text, ok := s.text(name)
+	if !ok {
+		return ""
+	}
+	if filepath.IsAbs(text) {
+		return filepath.Clean(text)
+	}
+	return filepath.Join(filepath.Dir(cfg.Path), text)
+}
+
+func readWatch(s section, cfg *Config) Watch {
+	var w Watch
+	w.Name, _ = s.name("name")
+	if slices.ContainsFunc(cfg.Watches, func(other Watch) bool { return w.Name != "" && other.Name == w.Name }) {
+		s.add(s.place("name"), fmt.Sprintf("%q, the name of an earlier watch", w.Name), "a name of its own")
+	}
+	w.Root = s.absolute("root", cfg)
+	s.choice("source", &w.Source)
+	w.Settle = s.duration("settle", minSettle)
+	w.Expire = s.duration("expire", 1)
+	w.Rescan = s.duration("rescan", 1)
+	w.Regroup = s.duration("regroup", 1)
+
+	members := readMembers(s.table("members", membersTable))
+	w.Members = members.list
+	w.Config = readSnapshot(s.table("config", snapshotTable), members)
+	w.Payload = readPayload(s.table("payload", payloadTable))
+	checkOverlap(s, w, cfg.Artifacts.Dir)
+	return w
+}
+
+func readSnapshot(s section, members members) Snapshot {
+	var snapshot Snapshot
+	s.texts("files", func(at place, text string) {
+		if p := s.compile(at, text); p != nil {
+			members.checkUse(at, p)
+			snapshot.Files = append(snapshot.Files, p)
+		}
+	})
+	s.choice("preset", &snapshot.Preset)
+	s.texts("required", func(_ place, text string) {
+		snapshot.Required = append(snapshot.Required, text)
+	})
+	return snapshot
+}
+
+func readPayload(s section) Payload {
+	var payload Payload
+	s.choice("keep", &payload.Keep)
+	s.choice("imports", &payload.Imports)
+	payload.Select, _ = s.text("select")
+	return payload
+}
