@@ -385,7 +385,7 @@ func (v *archiveVerifier) verifyModel(member innerMember, tensors []checkpoint.T
 	if foreign := names(checkpoint.Foreign(c.Imports)); !slices.Equal(foreign, member.Imports) {
 		v.problem("%s: its pickle imports %q besides what tensors need, the manifest says %q", e.Name, foreign, member.Imports)
 	}
-	found, err := modelTensors(c, member)
+	found, err := c.AllTensors()
 	if err != nil {
 		v.problem("%s: %v", e.Name, err)
 		return
@@ -404,19 +404,6 @@ func (v *archiveVerifier) openModel(e *zipfile.Entry) (*checkpoint.Checkpoint, e
 	}
 	defer done()
 	return c, c.CheckRecords()
-}
-
-// modelTensors lists the tensors of a member as its manifest does.
-func modelTensors(c *checkpoint.Checkpoint, member innerMember) ([]checkpoint.Tensor, error) {
-	selection := ""
-	if member.Payload == PayloadVerbatim {
-		selection = member.StateDict
-	}
-	s, err := c.StateDict(selection)
-	if err != nil {
-		return nil, err
-	}
-	return s.Tensors, nil
 }
 
 func sameTensors(a, b []checkpoint.Tensor) bool {

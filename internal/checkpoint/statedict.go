@@ -141,12 +141,33 @@ func (c *Checkpoint) Dropped(s *StateDict) []string {
 	return dropped
 }
 
-// AllTensors lists every tensor of the checkpoint, wherever it is, named by its path with slashes
-// between the keys of nested containers.
-func (c *Checkpoint) AllTensors() ([]Tensor, error) {
-	l := tensorLister{checkpoint: c, seen: make(map[any]bool)}
-	err := l.list("", c.Root, 0)
+// AllTensors lists every tensor of the checkpoint, wherever it is.
+func (c *Checkpoint) AllTensors() ([]Tensor, error) { return c.TensorsIn(c.Root) }
+
+// TensorsIn lists the tensors in a value of the checkpoint, named by their paths with slashes between
+// the keys of nested containers.
+func (c *Checkpoint) TensorsIn(v any) ([]Tensor, error) {
+	l := tensorLister{checkpoint: c, seen: make(map[any]bool), tensors: []Tensor{}}
+	err := l.list("", v, 0)
 	return l.tensors, err
+}
+
+// Owns tells whether all storages that a value refers to are referred to by this checkpoint: the value
+// was read from it.
+func (c *Checkpoint) Owns(v any) bool {
+	ours := make(map[any]bool)
+	collect := func(visit func(id any)) func(any) bool {
+		return func(node any) bool {
+			if _, ok := node.(*pickle.PersistentID); ok {
+				visit(node)
+			}
+			return true
+		}
+	}
+	walk(c.Root, collect(func(id any) { ours[id] = true }))
+	owned := true
+	walk(v, collect(func(id any) { owned = owned && ours[id] }))
+	return owned
 }
 
 type tensorLister struct {

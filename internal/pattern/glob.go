@@ -86,3 +86,16 @@ func fixedName(segment []token) (name string, fixed bool) {
 	}
 	return name, true
 }
+
+// String returns the glob for people, with the captured texts in their places.
+func (g Glob) String() string {
+	var parts []string
+	for _, segment := range g.segments {
+		text := ""
+		for _, t := range segment {
+			text += t.written()
+		}
+		parts = append(parts, text)
+	}
+	return strings.Join(parts, "/")
+}

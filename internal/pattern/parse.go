@@ -129,3 +129,18 @@ func checkPlaceholders(tokens []token) (reason string) {
 func isSegment(s string) bool {
 	return s != "" && s != "." && s != ".." && !strings.Contains(s, "/")
 }
+
+// written returns the token as it stands in a pattern.
+func (t token) written() string {
+	switch t.kind {
+	case anyChar:
+		return "?"
+	case anyRun:
+		return "*"
+	case segmentCapture:
+		return "{" + t.text + "}"
+	case deepCapture:
+		return "{" + t.text + "...}"
+	}
+	return t.text
+}

@@ -230,3 +230,6 @@ func (l *Local) directory(path string) (string, error) {
 		}
 	}
 }
+
+// Look returns the artifact directory for reading only: nothing is made, locked or swept.
+func Look(dir, marker string) *Local { return &Local{dir: dir, marker: marker} }

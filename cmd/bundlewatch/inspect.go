@@ -1,0 +1,100 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/bundlewatch/bundlewatch/internal/bundle"
+)
+
+func runInspect(args []string) error {
+	f, err := parse("inspect", args, false, true)
+	if err != nil {
+		return err
+	}
+	if len(f.paths) != 1 {
+		return &usageError{"inspect needs one path: a bundle's directory, an archive or a checkpoint"}
+	}
+	in, inspectErr := bundle.Inspect(f.paths[0])
+	if in != nil {
+		if err := showInspection(in, f.json); err != nil {
+			return fmt.Errorf("write result: %w", err)
+		}
+	}
+	if inspectErr != nil {
+		fmt.Fprintf(os.Stderr, "bundlewatch: error: %v\n", inspectErr)
+		if bundle.IsNotCheckpoint(inspectErr) {
+			return errPartial
+		}
+		return errFailed
+	}
+	return nil
+}
+
+func showInspection(in *bundle.Inspection, asJSON bool) error {
+	if asJSON {
+		return json.NewEncoder(os.Stdout).Encode(in)
+	}
+	w := tabwriter.NewWriter(os.Stdout, 0, 8, 2, ' ', 0)
+	fmt.Fprintf(w, "%s\t%s\t%s\n", in.Kind, visible(in.Path), size(in.Bytes))
+	if m := in.Manifest; m != nil {
+		fmt.Fprintf(w, "watch %s\tkey %s\tversion %d\n", visible(m.Watch), visible(m.Key), m.Version)
+		fmt.Fprintf(w, "made by %s\ton %s\tat %s\n", visible(m.Tool), visible(m.Provenance.Host), m.Provenance.Published.Format("2006-01-02 15:04:05Z07:00"))
+		for _, n := range m.Notes {
+			fmt.Fprintf(w, "note\t%s\n", visible(n))
+		}
+	}
+	if len(in.Entries) > 0 {
+		fmt.Fprintf(w, "\nentries\n")
+	}
+	for _, e := range in.Entries {
+		fmt.Fprintf(w, "  %s\t%d bytes\tcrc %s\n", visible(e.Name), e.Bytes, e.CRC32)
+	}
+	for _, p := range in.Pickles {
+		showPickle(w, p)
+	}
+	if in.Params != nil {
+		var indented bytes.Buffer
+		if err := json.Indent(&indented, in.Params, "  ", "  "); err != nil {
+			return err
+		}
+		fmt.Fprintf(w, "\nparams\n  %s\n", indented.String())
+	}
+	return w.Flush()
+}
+
+func showPickle(w *tabwriter.Writer, p bundle.PickleView) {
+	kind := ""
+	if p.Format != "" {
+		kind = string(p.Format) + ", "
+	}
+	fmt.Fprintf(w, "\n%s\t%spickle protocol %d\n", visible(p.Name), kind, p.Protocol)
+	if p.Error != "" {
+		fmt.Fprintf(w, "  cannot be read:\t%s\n", visible(p.Error))
+	}
+	if p.Holds != "" {
+		fmt.Fprintf(w, "  holds\t%s\n", visible(p.Holds))
+	}
+	for _, t := range p.Tensors {
+		fmt.Fprintf(w, "  tensor %s\t%s\t%s\t%d bytes\t%s\n", visible(t.Name), visible(t.DType), shape(t.Shape), t.Bytes, t.Kind)
+	}
+	for _, i := range p.Imports {
+		mark := ""
+		if i.Foreign {
+			mark = "not needed by tensors"
+		}
+		fmt.Fprintf(w, "  imports %s\tat byte %d\t%s\n", visible(i.Name), i.Offset, mark)
+	}
+}
+
+func shape(dims []int64) string {
+	parts := make([]string, len(dims))
+	for i, d := range dims {
+		parts[i] = fmt.Sprint(d)
+	}
+	return "[" + strings.Join(parts, " ") + "]"
+}

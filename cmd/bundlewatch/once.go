@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"golang.org/x/term"
+
+	"github.com/bundlewatch/bundlewatch/internal/daemon"
+)
+
+func runOnce(ctx context.Context, args []string) error {
+	return pass(ctx, "once", args, func(ctx context.Context, f flags, opts daemon.Options) error {
+		c, err := load(f.config)
+		if err != nil {
+			return err
+		}
+		if term.IsTerminal(int(os.Stderr.Fd())) {
+			opts.Progress = &progressBar{w: os.Stderr}
+		}
+		return daemon.Once(ctx, c, opts)
+	})
+}
+
+func runCheck(ctx context.Context, args []string) error {
+	return pass(ctx, "check", args, func(ctx context.Context, f flags, opts daemon.Options) error {
+		c, err := load(f.config)
+		if err != nil {
+			return err
+		}
+		if !f.json {
+			fmt.Printf("config  %s\nbundles %s\n", visible(c.Path), visible(c.Artifacts.Dir))
+			for _, w := range c.Watches {
+				fmt.Printf("watch   %s: %s\n", w.Name, visible(w.Root))
+			}
+		}
+		return daemon.Check(ctx, c, opts)
+	})
+}
+
+// pass runs a verb that goes over all sets once and tells what it found.
+func pass(ctx context.Context, verb string, args []string, work func(context.Context, flags, daemon.Options) error) error {
+	f, err := parse(verb, args, true, true)
+	if err != nil {
+		return err
+	}
+	if err := f.noPaths(verb); err != nil {
+		return err
+	}
+	t := &teller{verb: verb, json: f.json, out: os.Stdout, err: os.Stderr}
+	if err := work(ctx, f, daemon.Options{Tool: tool(), Emit: t.tell}); err != nil {
+		return err
+	}
+	return t.summary()
+}
+
+// teller writes the events of a pass: results to standard output, refusals and failures to standard error.
+type teller struct {
+	verb     string
+	json     bool
+	out, err io.Writer
+	counts   daemon.Counts
+}
+
+func (t *teller) tell(e daemon.Event) {
+	t.counts.Add(e.Kind)
+	if t.json {
+		t.object(e)
+	}
+	switch e.Kind {
+	case daemon.Refused, daemon.Failed, daemon.RootGone:
+		fmt.Fprintln(t.err, describe(e))
+	default:
+		if !t.json {
+			fmt.Fprintln(t.out, describe(e))
+		}
+	}
+}
+
+func (t *teller) object(v any) {
+	enc := json.NewEncoder(t.out)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		fmt.Fprintf(t.err, "bundlewatch: error: write result: %v\n", err)
+	}
+}
+
+// summary ends a pass: the totals, and the error that makes the exit code.
+func (t *teller) summary() error {
+	if t.json {
+		t.object(struct {
+			Event string `json:"event"`
+			daemon.Counts
+		}{"summary", t.counts})
+	} else {
+		fmt.Fprintln(t.out, totals(t.counts))
+	}
+	switch {
+	case t.counts.Failed > 0:
+		return errFailed
+	case t.counts.Refused > 0:
+		return errPartial
+	}
+	return nil
+}
+
+func totals(c daemon.Counts) string {
+	parts := []string{}
+	for _, p := range []struct {
+		n    int
+		what string
+	}{{c.Bundled, "bundled"}, {c.Ready, "complete"}, {c.PublishedBefore, "published before"}, {c.Waiting, "waiting"},
+		{c.Refused, "refused"}, {c.Failed, "failed"}, {c.Skipped, "passed over"}} {
+		if p.n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", p.n, p.what))
+		}
+	}
+	if len(parts) == 0 {
+		return "nothing matches"
+	}
+	return strings.Join(parts, ", ")
+}
+
+// describe writes an event on one line for people.
+func describe(e daemon.Event) string {
+	subject := e.Watch
+	if e.Key != "" {
+		subject += " " + visible(e.Key)
+	}
+	switch e.Kind {
+	case daemon.Bundled:
+		return fmt.Sprintf("bundled   %s -> %s (%s, %s, %s, %s)", subject, visible(e.Path), count(len(e.Members), "member"),
+			count(e.Tensors, "tensor"), size(e.Bytes), seconds(e.Seconds))
+	case daemon.PublishedBefore:
+		return fmt.Sprintf("published %s -> %s (before, with the same content)", subject, visible(e.Path))
+	case daemon.Ready:
+		return fmt.Sprintf("complete  %s: %s", subject, visible(strings.Join(e.Members, ", ")))
+	case daemon.Waiting:
+		return fmt.Sprintf("waiting   %s: %s", subject, visible(strings.Join(e.Waits, "; ")))
+	case daemon.Refused:
+		return fmt.Sprintf("refused   %s: %s", subject, because(e))
+	case daemon.Failed:
+		return fmt.Sprintf("failed    %s: %s", subject, because(e))
+	case daemon.RootGone:
+		return fmt.Sprintf("failed    %s: root %s: %s", subject, visible(e.Path), visible(e.Reason))
+	case daemon.Skipped:
+		return fmt.Sprintf("skipped   %s: %s", subject, because(e))
+	}
+	return fmt.Sprintf("%-9s %s: %s", e.Kind, subject, because(e))
+}
+
+// because names the member and the file that an event is about, and the reason.
+func because(e daemon.Event) string {
+	var parts []string
+	if e.Role != "" {
+		parts = append(parts, e.Role)
+	}
+	if e.Path != "" {
+		parts = append(parts, visible(e.Path))
+	}
+	return strings.Join(append(parts, visible(e.Reason)), ": ")
+}

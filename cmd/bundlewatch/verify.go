@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/bundlewatch/bundlewatch/internal/bundle"
+)
+
+func runVerify(ctx context.Context, args []string) error {
+	f, err := parse("verify", args, false, true)
+	if err != nil {
+		return err
+	}
+	if len(f.paths) == 0 {
+		return &usageError{"verify needs a path: a bundle's directory, an archive, or a directory with bundles below it"}
+	}
+	var verdict error
+	for _, path := range f.paths {
+		bundles, err := bundle.Find(path)
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "bundlewatch: error: %v\n", err)
+			verdict = errFailed
+		}
+		for _, b := range bundles {
+			err := verifyOne(ctx, b, f.json)
+			if ctx.Err() != nil {
+				return fmt.Errorf("verify %q: %w", b, ctx.Err())
+			}
+			if err != nil && !errors.Is(verdict, errFailed) {
+				verdict = err
+			}
+		}
+	}
+	return verdict
+}
+
+func verifyOne(ctx context.Context, path string, asJSON bool) error {
+	r, err := bundle.Verify(ctx, path)
+	if err != nil {
+		if ctx.Err() == nil {
+			fmt.Fprintf(os.Stderr, "bundlewatch: error: verify %q: %v\n", path, err)
+		}
+		return errFailed
+	}
+	if asJSON {
+		if err := json.NewEncoder(os.Stdout).Encode(struct {
+			OK bool `json:"ok"`
+			*bundle.Report
+		}{r.OK(), r}); err != nil {
+			return fmt.Errorf("write result: %w", err)
+		}
+	}
+	for _, w := range r.Warnings {
+		fmt.Fprintf(os.Stderr, "warning   %s: %s\n", visible(path), visible(w))
+	}
+	for _, p := range r.Problems {
+		fmt.Fprintf(os.Stderr, "bad       %s: %s\n", visible(path), visible(p))
+	}
+	if !r.OK() {
+		return errPartial
+	}
+	if !asJSON {
+		fmt.Printf("ok        %s (%s, %s, %s, %s)\n", visible(path), r.Kind, count(r.Entries, "file"), count(r.Tensors, "tensor"), size(r.Bytes))
+	}
+	return nil
+}

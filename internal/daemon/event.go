@@ -1,0 +1,89 @@
+package daemon
+
+import "time"
+
+// Kind says what an event is about.
+type Kind string
+
+// The kinds of events.
+const (
+	Bundled         Kind = "bundle"           // a bundle was published
+	PublishedBefore Kind = "published_before" // the set was published earlier, with the same content
+	Ready           Kind = "ready"            // check: the set is complete and would be bundled
+	Waiting         Kind = "waiting"          // the set is not complete yet, for Waits
+	Expired         Kind = "expired"          // the set has waited longer than expire, for Waits
+	Refused         Kind = "refused"          // the file or set cannot be bundled as it is, for Reason
+	Failed          Kind = "failed"           // bundling failed for a reason outside of the set; it is tried again
+	Skipped         Kind = "skipped"          // a symbolic link, or a file passed over for a newer one
+	RootGone        Kind = "root_gone"        // the root of a watch is missing
+	RootBack        Kind = "root_back"        // it can be listed again
+)
+
+// Event is something that a person wants to know. It is a line of --json.
+type Event struct {
+	Kind    Kind     `json:"event"`
+	Watch   string   `json:"watch"`
+	Key     string   `json:"key,omitempty"`
+	Role    string   `json:"role,omitempty"`
+	Path    string   `json:"path,omitempty"`   // of the bundle, or of the file in question; absolute
+	Reason  string   `json:"reason,omitempty"` // for people
+	Waits   []string `json:"waits,omitempty"`  // one entry per role
+	Members []string `json:"members,omitempty"`
+	Bytes   int64    `json:"bytes,omitempty"`   // of the archive
+	Tensors int      `json:"tensors,omitempty"` // in the archive
+	Seconds float64  `json:"seconds,omitempty"` // from the first read to the rename
+	Notes   []string `json:"notes,omitempty"`
+}
+
+// Counts are the totals of a pass.
+type Counts struct {
+	Bundled         int `json:"bundled"`
+	PublishedBefore int `json:"published_before"`
+	Ready           int `json:"ready,omitempty"`
+	Waiting         int `json:"waiting"`
+	Refused         int `json:"refused"`
+	Failed          int `json:"failed"`
+	Skipped         int `json:"skipped"`
+}
+
+// Add counts an event.
+func (c *Counts) Add(k Kind) {
+	switch k {
+	case Bundled:
+		c.Bundled++
+	case PublishedBefore:
+		c.PublishedBefore++
+	case Ready:
+		c.Ready++
+	case Waiting, Expired:
+		c.Waiting++
+	case Refused:
+		c.Refused++
+	case Failed, RootGone:
+		c.Failed++
+	case Skipped:
+		c.Skipped++
+	}
+}
+
+// Progress is told how a pack advances. It may be called from any goroutine.
+type Progress interface {
+	// Begin announces a bundle with so many bytes of members.
+	Begin(watch, key string, total int64)
+	// Advance tells that bytes were written.
+	Advance(bytes int64)
+	// End tells that the pack is over, well or not.
+	End()
+}
+
+// Options are what a pass or a daemon needs besides the config.
+type Options struct {
+	// Tool is the program's name and version, for manifests.
+	Tool string
+	// Emit receives every event, from one goroutine at a time.
+	Emit func(Event)
+	// Progress may be nil.
+	Progress Progress
+	// Now is the clock; time.Now when nil.
+	Now func() time.Time
+}

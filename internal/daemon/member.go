@@ -1,0 +1,161 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/bundlewatch/bundlewatch/internal/checkpoint"
+	"github.com/bundlewatch/bundlewatch/internal/config"
+	"github.com/bundlewatch/bundlewatch/internal/watch"
+)
+
+// file is a finished file that was proven whole.
+type file struct {
+	path        string // relative to the root
+	stat        watch.Stat
+	evidence    watch.Evidence
+	fingerprint string
+	// handle keeps the content when the trainer removes the name; nil when none is kept.
+	handle *os.File
+}
+
+// errChanged tells that a file is not the one that was proven. It is no fault: the attempt is
+// discarded, and the file is looked at again when it is quiet.
+var errChanged = errors.New("changed since it was looked at")
+
+// open returns a descriptor of its own for reading the file that was proven.
+func (f *file) open(root string) (*os.File, error) {
+	if f.handle != nil {
+		return duplicate(f.handle)
+	}
+	h, st, err := watch.Open(root, f.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: it is gone", errChanged)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if !st.Same(f.stat) {
+		h.Close()
+		return nil, errChanged
+	}
+	return h, nil
+}
+
+// duplicate returns another descriptor of a kept file. One that was given up meanwhile belonged to a
+// file that changed.
+func duplicate(f *os.File) (*os.File, error) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return nil, fmt.Errorf("open %q again: %w", f.Name(), err)
+	}
+	var fd int
+	var dupErr error
+	err = raw.Control(func(old uintptr) { fd, dupErr = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 0) })
+	switch {
+	case errors.Is(err, os.ErrClosed):
+		return nil, errChanged
+	case err != nil || dupErr != nil:
+		return nil, fmt.Errorf("open %q again: %w", f.Name(), errors.Join(err, dupErr))
+	}
+	return os.NewFile(uintptr(fd), f.Name()), nil
+}
+
+// close gives the kept descriptor up.
+func (f *file) close() {
+	if f != nil && f.handle != nil {
+		f.handle.Close()
+		f.handle = nil
+	}
+}
+
+// unlinkedOnly tells whether the only difference between two states of a kept descriptor is that names
+// of the file were removed, which moves ctime but no byte.
+func unlinkedOnly(before, after watch.Stat) bool {
+	removed := after.Nlink < before.Nlink
+	after.Nlink, after.ChangeTime = before.Nlink, before.ChangeTime
+	return removed && after.Same(before)
+}
+
+// content is what of a checkpoint goes into an archive.
+type content struct {
+	checkpoint *checkpoint.Checkpoint
+	payload    *checkpoint.Payload
+	tensors    []checkpoint.Tensor
+	statePath  string
+	dropped    []string
+	foreign    []string // imports that travel although tensors do not need them
+	leftBehind []string // such imports that do not travel
+}
+
+// read proves a checkpoint whole by its structure and lays out what travels.
+func read(f *os.File, size int64, p config.Payload) (*content, error) {
+	c, err := checkpoint.Open(f, size)
+	if err != nil {
+		return nil, err
+	}
+	if p.Keep == config.KeepVerbatim {
+		return verbatim(c, p)
+	}
+	dict, err := c.StateDict(p.Select)
+	if err != nil {
+		return nil, err
+	}
+	if c.Travels(dict) {
+		return verbatim(c, p)
+	}
+	foreign := checkpoint.ForeignIn(dict.Value)
+	if err := refuseForeign(checkpoint.Names(foreign), p); err != nil {
+		return nil, err
+	}
+	out := &content{checkpoint: c, statePath: dict.Path, dropped: c.Dropped(dict), foreign: names(foreign)}
+	for _, i := range checkpoint.Foreign(c.Imports) {
+		if !contains(foreign, i) {
+			out.leftBehind = append(out.leftBehind, i.String())
+		}
+	}
+	if out.tensors, err = c.TensorsIn(dict.Value); err != nil {
+		return nil, err
+	}
+	out.payload, err = c.Extract(dict)
+	return out, err
+}
+
+// verbatim lays out the whole file, whose whole pickle then travels.
+func verbatim(c *checkpoint.Checkpoint, p config.Payload) (*content, error) {
+	foreign := checkpoint.Foreign(c.Imports)
+	if err := refuseForeign(checkpoint.Names(foreign), p); err != nil {
+		return nil, err
+	}
+	out := &content{checkpoint: c, foreign: names(foreign)}
+	var err error
+	if out.tensors, err = c.AllTensors(); err != nil {
+		return nil, err
+	}
+	out.payload, err = c.Verbatim()
+	return out, err
+}
+
+func refuseForeign(foreign string, p config.Payload) error {
+	if foreign == "" || p.Imports == config.ImportsWarn {
+		return nil
+	}
+	return &checkpoint.Broken{Reason: fmt.Sprintf("its pickle imports %q, which tensors do not need and torch.load(weights_only=True) refuses; "+
+		"if you trust the file, set imports = \"warn\" under [watch.payload]", foreign)}
+}
+
+// whole says what was proven of a file, for the manifest.
+func whole(c *checkpoint.Checkpoint, verbatim bool) string {
+	const structure = "torch zip: end record, every local header and entry, every storage that the pickle refers to present with its size"
+	switch {
+	case c.NoCRC:
+		return structure + "; saved without checksums, so its bytes cannot be proven"
+	case verbatim:
+		return structure + "; CRC-32 of every record checked while it was read"
+	}
+	return structure + "; CRC-32 of every record that travels checked while it was read"
+}

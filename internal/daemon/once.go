@@ -1,0 +1,128 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/rs/zerolog"
+
+	"github.com/bundlewatch/bundlewatch/internal/bundle"
+	"github.com/bundlewatch/bundlewatch/internal/config"
+	"github.com/bundlewatch/bundlewatch/internal/store"
+	"github.com/bundlewatch/bundlewatch/internal/watch"
+)
+
+// Once bundles all sets that are complete now. What happens to each set is told by events; the error is
+// about the pass as a whole.
+func Once(ctx context.Context, c *config.Config, opts Options) error {
+	s, err := store.Open(c.Artifacts.Dir, bundle.ManifestName)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	p := newPacker(s, opts)
+	for _, w := range c.Watches {
+		e := newEngine(w, s, opts)
+		if err := e.look(ctx); err != nil {
+			return err
+		}
+		if err := e.bundleAll(ctx, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Check tells what matches, which sets are complete and what the others wait for. It changes nothing.
+func Check(ctx context.Context, c *config.Config, opts Options) error {
+	for _, w := range c.Watches {
+		e := newEngine(w, store.Look(c.Artifacts.Dir, bundle.ManifestName), opts)
+		if err := e.look(ctx); err != nil {
+			return err
+		}
+		for _, s := range e.table.Sets() {
+			e.passedOver(s)
+			switch v, _ := e.judge(s); v {
+			case waits:
+				e.report(s)
+			case published:
+				e.emit(Event{Kind: PublishedBefore, Key: s.Key, Path: e.publishedAs(s)})
+			default:
+				e.emit(Event{Kind: Ready, Key: s.Key, Members: e.paths(s)})
+			}
+		}
+	}
+	return nil
+}
+
+func newPacker(s *store.Local, opts Options) *packer {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	p := &packer{store: s, tool: opts.Tool, host: host, progress: opts.Progress}
+	p.now = (&engine{opts: opts}).now
+	return p
+}
+
+// look lists the root and proves what has settled. A missing root is told, not an error.
+func (e *engine) look(ctx context.Context) error {
+	facts, err := watch.Once(ctx, watch.Options{Root: e.watch.Root, Want: e.table.Wants, Settle: e.watch.Settle, NoFiles: true, Logger: zerolog.Nop()})
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		e.emit(Event{Kind: RootGone, Path: e.watch.Root, Reason: err.Error()})
+		return nil
+	}
+	for _, f := range facts {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		e.take(f)
+	}
+	return nil
+}
+
+func (e *engine) bundleAll(ctx context.Context, p *packer) error {
+	for _, s := range e.table.Sets() {
+		e.passedOver(s)
+		v, same := e.judge(s)
+		switch v {
+		case waits:
+			e.report(s)
+		case published:
+			e.emit(Event{Kind: PublishedBefore, Key: s.Key, Path: e.publishedAs(s)})
+		default:
+			j := e.job(s, same)
+			e.finish(s, j, p.pack(ctx, j))
+			if len(s.Missing()) > 0 && s.State.told == "" {
+				e.report(s) // a member changed while it was read
+			}
+		}
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("stopped before all sets were bundled: %w", err)
+		}
+	}
+	return nil
+}
+
+// publishedAs returns the bundle that has the content of a set.
+func (e *engine) publishedAs(s *set) string {
+	files := e.files(s)
+	for _, v := range s.State.versions {
+		if v.same(files) == len(files) {
+			return v.path
+		}
+	}
+	return ""
+}
+
+func (e *engine) paths(s *set) []string {
+	var paths []string
+	for _, r := range e.table.Roles() {
+		paths = append(paths, e.absolute(s.Member(r.Name).Path))
+	}
+	return paths
+}

@@ -1,0 +1,317 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/bundlewatch/bundlewatch/internal/bundle"
+	"github.com/bundlewatch/bundlewatch/internal/checkpoint"
+	"github.com/bundlewatch/bundlewatch/internal/config"
+	"github.com/bundlewatch/bundlewatch/internal/pattern"
+	"github.com/bundlewatch/bundlewatch/internal/snapshot"
+	"github.com/bundlewatch/bundlewatch/internal/store"
+	"github.com/bundlewatch/bundlewatch/internal/watch"
+)
+
+// job is one set to be bundled. It holds copies, so that the owner of the sets can go on.
+type job struct {
+	watch    config.Watch
+	key      string
+	captures pattern.Captures
+	files    map[string]*file // by role
+	first    []snapshot.File  // the config when the first member appeared; nil when that is not known
+	notes    []string
+}
+
+// outcome is what became of a job. With neither error nor manifest, somebody else had published the
+// same content.
+type outcome struct {
+	manifest *bundle.Manifest
+	path     string // of the bundle
+	took     time.Duration
+	err      error
+}
+
+// packer makes bundles.
+type packer struct {
+	store    *store.Local
+	tool     string
+	host     string
+	now      func() time.Time
+	progress Progress
+}
+
+// pack bundles a set. A kept file whose name was removed while it was read is read again: the removal
+// moves ctime, which cannot be told from a change.
+func (p *packer) pack(ctx context.Context, j *job) outcome {
+	begin := p.now()
+	const attempts = 3
+	var out outcome
+	for range attempts {
+		out = p.attempt(ctx, j)
+		if !errors.Is(out.err, errUnlinked) {
+			break
+		}
+	}
+	out.took = p.now().Sub(begin)
+	return out
+}
+
+// errUnlinked tells that names of a kept file were removed while it was read.
+var errUnlinked = fmt.Errorf("%w: its name was removed", errChanged)
+
+// source is a member that is open for reading.
+type source struct {
+	role    string
+	file    *file
+	handle  *os.File
+	before  watch.Stat
+	content *content
+	proof   string // that nothing changed while it was read
+}
+
+func (p *packer) attempt(ctx context.Context, j *job) outcome {
+	sources, err := openSources(j)
+	defer func() {
+		for _, s := range sources {
+			s.handle.Close()
+		}
+	}()
+	if err != nil {
+		return outcome{err: err}
+	}
+	c, err := p.contents(j, sources)
+	if err != nil {
+		return outcome{err: err}
+	}
+	stage, err := p.store.Stage()
+	if err != nil {
+		return outcome{err: err}
+	}
+	out := p.publish(ctx, j, sources, c, stage)
+	if out.manifest == nil {
+		out.err = errors.Join(out.err, stage.Discard())
+	}
+	return out
+}
+
+func openSources(j *job) ([]*source, error) {
+	var all []*source
+	for _, m := range j.watch.Members {
+		if m.Sentinel {
+			continue
+		}
+		f := j.files[m.Role]
+		h, err := f.open(j.watch.Root)
+		if err != nil {
+			return all, &memberError{role: m.Role, path: f.path, err: err}
+		}
+		s := &source{role: m.Role, file: f, handle: h}
+		all = append(all, s)
+		if s.before, err = watch.StatFile(h); err != nil {
+			return all, &memberError{role: m.Role, path: f.path, err: err}
+		}
+		if !s.before.Same(f.stat) && !unlinkedOnly(f.stat, s.before) {
+			return all, &memberError{role: m.Role, path: f.path, err: errChanged}
+		}
+		if s.content, err = read(h, s.before.Size, j.watch.Payload); err != nil {
+			return all, &memberError{role: m.Role, path: f.path, err: err}
+		}
+	}
+	return all, nil
+}
+
+// memberError says which member an error is about.
+type memberError struct {
+	role, path string
+	err        error
+}
+
+func (e *memberError) Error() string { return fmt.Sprintf("%s: %q: %v", e.role, e.path, e.err) }
+
+func (e *memberError) Unwrap() error { return e.err }
+
+// contents puts together what goes into the archive.
+func (p *packer) contents(j *job, sources []*source) (*bundle.Contents, error) {
+	frozen, err := freeze(j.watch, j.captures)
+	if err != nil {
+		return nil, err
+	}
+	input, err := snapshotInput(j.watch, frozen, sources)
+	if err != nil {
+		return nil, err
+	}
+	snap, err := snapshot.Translate(input)
+	if err != nil {
+		return nil, err
+	}
+	c := &bundle.Contents{Watch: j.watch.Name, Key: j.key, Params: snap.Params, ParamsSource: snap.Source, Config: archived(frozen)}
+	if j.first != nil && changed(j.first, frozen) {
+		c.FirstConfig = archived(j.first)
+	}
+	if c.HyperParameters, err = hyperFiles(input.Hypers); err != nil {
+		return nil, err
+	}
+	for _, n := range snap.Notes {
+		c.Notes = append(c.Notes, describeNote(n))
+	}
+	c.Notes = append(c.Notes, j.notes...)
+	if snap.Scaling != nil {
+		if c.Scaling, err = scaling(snap.Scaling, sources); err != nil {
+			return nil, err
+		}
+	}
+	return c, p.addParts(c, j, sources)
+}
+
+func (p *packer) addParts(c *bundle.Contents, j *job, sources []*source) error {
+	for _, m := range j.watch.Members {
+		if m.Sentinel {
+			payload, err := checkpoint.Save(checkpoint.SentinelDict(m.Role))
+			if err != nil {
+				return err
+			}
+			c.Parts = append(c.Parts, bundle.Part{Payload: payload,
+				Member: bundle.Member{Role: m.Role, Payload: bundle.PayloadSentinel, Tensors: []checkpoint.Tensor{}}})
+			continue
+		}
+		c.Parts = append(c.Parts, find(sources, m.Role).part(j.watch.Root))
+	}
+	return nil
+}
+
+func find(sources []*source, role string) *source {
+	for _, s := range sources {
+		if s.role == role {
+			return s
+		}
+	}
+	return nil
+}
+
+func (s *source) part(root string) bundle.Part {
+	kind := bundle.PayloadExtracted
+	if s.content.payload.Verbatim {
+		kind = bundle.PayloadVerbatim
+	}
+	st := s.before
+	return bundle.Part{Payload: s.content.payload, Member: bundle.Member{
+		Role: s.role, Payload: kind, Format: s.content.checkpoint.Format, StateDict: s.content.statePath, Tensors: s.content.tensors,
+		Dropped: s.content.dropped, Imports: s.content.foreign, LeftBehind: s.content.leftBehind,
+		Source: &bundle.Source{Path: filepath.Join(root, s.file.path), Size: st.Size, ModTime: time.Unix(0, st.ModTime).UTC(),
+			ChTime: time.Unix(0, st.ChangeTime).UTC(), Device: st.Dev, Inode: st.Ino, UID: st.UID},
+		Evidence: &bundle.Evidence{Quiet: s.file.evidence.Quiet.Round(time.Millisecond).String(), Closed: closed(s.file.evidence),
+			Whole: whole(s.content.checkpoint, s.content.payload.Verbatim)},
+	}}
+}
+
+func closed(e watch.Evidence) string {
+	if e.ClosedWhy == "" {
+		return string(e.Closed)
+	}
+	return string(e.Closed) + ": " + e.ClosedWhy
+}
+
+// publish writes the bundle, makes sure that the sources did not change meanwhile, and gives it its
+// name.
+func (p *packer) publish(ctx context.Context, j *job, sources []*source, c *bundle.Contents, stage *store.Stage) outcome {
+	if p.progress != nil {
+		p.progress.Begin(j.watch.Name, j.key, c.Size())
+		defer p.progress.End()
+	}
+	m, err := bundle.Pack(ctx, stage.Path, c, func(n int64) {
+		if p.progress != nil {
+			p.progress.Advance(n)
+		}
+	})
+	if changed := j.unchanged(sources); changed != nil {
+		return outcome{err: changed} // it also explains a CRC that does not match
+	}
+	if err != nil {
+		return outcome{err: err}
+	}
+	for i := range m.Members {
+		if s := find(sources, m.Members[i].Role); s != nil {
+			m.Members[i].Evidence.Unchanged = s.proof
+		}
+	}
+	m.Tool = p.tool
+	m.Provenance = bundle.Provenance{Published: p.now().UTC().Truncate(time.Millisecond), Host: p.host, Root: j.watch.Root,
+		GitCommit: gitCommit(filepath.Dir(filepath.Join(j.watch.Root, sources[0].file.path)))}
+	return p.name(j, m, stage)
+}
+
+// unchanged compares descriptors and paths with what they were before the first byte was read.
+func (j *job) unchanged(sources []*source) error {
+	for _, s := range sources {
+		text, err := s.unchanged(j.watch.Root)
+		if err != nil {
+			return &memberError{role: s.role, path: s.file.path, err: err}
+		}
+		s.proof = text
+	}
+	return nil
+}
+
+func (s *source) unchanged(root string) (string, error) {
+	after, err := watch.StatFile(s.handle)
+	if err != nil {
+		return "", err
+	}
+	if unlinkedOnly(s.before, after) && s.file.handle != nil {
+		return "", errUnlinked
+	}
+	if !after.Same(s.before) {
+		return "", errChanged
+	}
+	const compared = "size, mtime, ctime, device and inode of the descriptor before the first and after the last byte"
+	named, err := watch.Lstat(root, s.file.path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && s.file.handle != nil:
+		return compared + "; the trainer had removed the name by then", nil
+	case errors.Is(err, fs.ErrNotExist):
+		return "", fmt.Errorf("%w: it is gone", errChanged)
+	case err != nil:
+		return "", err
+	case !named.Same(after):
+		return "", errChanged
+	}
+	return compared + ", and of what the path named", nil
+}
+
+// name publishes the stage under the first free version of the key, unless the same content is there.
+func (p *packer) name(j *job, m *bundle.Manifest, stage *store.Stage) outcome {
+	for {
+		known, err := versions(p.store, j.watch.Name, j.key)
+		if err != nil {
+			return outcome{err: err}
+		}
+		for _, v := range known {
+			if v.same(j.files) == len(j.files) {
+				return outcome{path: v.path}
+			}
+		}
+		slots, err := p.store.Slots(j.watch.Name, j.key)
+		if err != nil {
+			return outcome{err: err}
+		}
+		slot := slots[len(slots)-1]
+		m.Version = slot.Version
+		if err := bundle.Seal(stage.Path, m); err != nil {
+			return outcome{err: err}
+		}
+		err = stage.Publish(slot)
+		if errors.Is(err, store.ErrExists) {
+			continue
+		}
+		if err != nil {
+			return outcome{err: err}
+		}
+		return outcome{manifest: m, path: slot.Path}
+	}
+}

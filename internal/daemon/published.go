@@ -1,0 +1,93 @@
+package daemon
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"github.com/bundlewatch/bundlewatch/internal/bundle"
+	"github.com/bundlewatch/bundlewatch/internal/pickle"
+	"github.com/bundlewatch/bundlewatch/internal/store"
+	"github.com/bundlewatch/bundlewatch/internal/watch"
+)
+
+// version is one published bundle of a key.
+type version struct {
+	path    string
+	members map[string]publishedMember // by role
+}
+
+type publishedMember struct {
+	source      bundle.Source
+	fingerprint string
+}
+
+// versions reads from the artifact directory what was published under a key, oldest first.
+func versions(s *store.Local, watchName, key string) ([]version, error) {
+	slots, err := s.Slots(watchName, key)
+	if err != nil {
+		return nil, err
+	}
+	var all []version
+	for _, slot := range slots {
+		if !slot.Bundle {
+			continue
+		}
+		m, err := bundle.ReadManifest(filepath.Join(slot.Path, bundle.ManifestName))
+		if err != nil {
+			return nil, fmt.Errorf("find out what was published as %q: %w; verify the bundle, and move it away if it is broken", key, err)
+		}
+		if m.Key == key {
+			all = append(all, newVersion(slot.Path, m))
+		}
+	}
+	return all, nil
+}
+
+func newVersion(path string, m *bundle.Manifest) version {
+	v := version{path: path, members: make(map[string]publishedMember)}
+	for _, member := range m.Members {
+		if member.Source != nil {
+			v.members[member.Role] = publishedMember{source: *member.Source, fingerprint: member.Fingerprint}
+		}
+	}
+	return v
+}
+
+// holds tells whether the member of that role was made of a file in exactly this state.
+func (v version) holds(role string, st watch.Stat) (fingerprint string, ok bool) {
+	p, ok := v.members[role]
+	s := p.source
+	if !ok || s.Size != st.Size || s.ModTime.UnixNano() != st.ModTime || s.ChTime.UnixNano() != st.ChangeTime ||
+		s.Device != st.Dev || s.Inode != st.Ino {
+		return "", false
+	}
+	return p.fingerprint, true
+}
+
+// same tells how many roles of a set have the content that this version has.
+func (v version) same(files map[string]*file) int {
+	n := 0
+	for role, f := range files {
+		if v.members[role].fingerprint == f.fingerprint {
+			n++
+		}
+	}
+	return n
+}
+
+func names(imports []pickle.Import) []string {
+	var all []string
+	for _, i := range imports {
+		all = append(all, i.String())
+	}
+	return all
+}
+
+func contains(imports []pickle.Import, i pickle.Import) bool {
+	for _, other := range imports {
+		if other.Module == i.Module && other.Name == i.Name {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,240 @@
+// Package pair groups files into sets: one file for each role, with equal captures. It knows which set is
+// complete and what the others wait for, and nothing of what the files hold.
+package pair
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/bundlewatch/bundlewatch/internal/config"
+	"github.com/bundlewatch/bundlewatch/internal/pattern"
+)
+
+// Role is a place in a set and the pattern of the files that can take it.
+type Role struct {
+	Name    string
+	Pattern *pattern.Pattern
+}
+
+// Hit says that a path can take a role in the set of these captures.
+type Hit struct {
+	Role     string
+	Captures pattern.Captures
+}
+
+// Member is a file that is a candidate for a role.
+type Member[M any] struct {
+	Path    string // relative to the root
+	ModTime int64  // ns
+	// Wait is why the file cannot be used yet, nil when it is finished and whole.
+	Wait error
+	// Refused tells that Wait is a verdict on the file: it changes only when the file does.
+	Refused bool
+	Value   M
+}
+
+// Table holds the sets of one watch: M is what is kept with a member, S with a set. It is not safe for use by several goroutines.
+type Table[M, S any] struct {
+	roles    []Role
+	names    []string // placeholders in the order of the key
+	rootBase string
+	sets     map[string]*Set[M, S]
+	byPath   map[string][]*Set[M, S]
+}
+
+// NewTable returns an empty table for a watch whose root has the given base name.
+func NewTable[M, S any](members []config.Member, rootBase string) *Table[M, S] {
+	t := &Table[M, S]{rootBase: rootBase, sets: make(map[string]*Set[M, S]), byPath: make(map[string][]*Set[M, S])}
+	for _, m := range members {
+		if m.Sentinel {
+			continue
+		}
+		if t.names == nil {
+			t.names = m.Pattern.Placeholders()
+		}
+		t.roles = append(t.roles, Role{Name: m.Role, Pattern: m.Pattern})
+	}
+	return t
+}
+
+// Wants tells whether a path can take any role.
+func (t *Table[M, S]) Wants(path string) bool {
+	for _, r := range t.roles {
+		if _, ok := r.Pattern.Match(path, t.rootBase); ok {
+			return true
+		}
+	}
+	return false
+}
+
+// Hits returns the roles that a path can take.
+func (t *Table[M, S]) Hits(path string) []Hit {
+	var hits []Hit
+	for _, r := range t.roles {
+		if c, ok := r.Pattern.Match(path, t.rootBase); ok {
+			hits = append(hits, Hit{Role: r.Name, Captures: c})
+		}
+	}
+	return hits
+}
+
+// Roles returns the roles that need a file, in the order of the config.
+func (t *Table[M, S]) Roles() []Role { return t.roles }
+
+// Put makes a member a candidate, in place of one of the same path, and returns its set.
+func (t *Table[M, S]) Put(h Hit, m *Member[M], now time.Time) *Set[M, S] {
+	id := h.Captures.Identity()
+	s := t.sets[id]
+	if s == nil {
+		s = &Set[M, S]{Key: h.Captures.KeyOf(t.names), Captures: h.Captures, Since: now, table: t, id: id,
+			candidates: make(map[string][]*Member[M])}
+		t.sets[id] = s
+	}
+	list := slices.DeleteFunc(s.candidates[h.Role], func(old *Member[M]) bool { return old.Path == m.Path })
+	list = append(list, m)
+	slices.SortFunc(list, func(a, b *Member[M]) int {
+		return cmp.Or(cmp.Compare(b.ModTime, a.ModTime), cmp.Compare(b.Path, a.Path))
+	})
+	s.candidates[h.Role] = list
+	if !slices.Contains(t.byPath[m.Path], s) {
+		t.byPath[m.Path] = append(t.byPath[m.Path], s)
+	}
+	return s
+}
+
+// Find returns the sets that a path is a candidate in.
+func (t *Table[M, S]) Find(path string) []*Set[M, S] { return slices.Clone(t.byPath[path]) }
+
+// Remove takes a path out of its sets. A set without candidates is forgotten.
+func (t *Table[M, S]) Remove(path string) {
+	for _, s := range t.byPath[path] {
+		left := 0
+		for role, list := range s.candidates {
+			s.candidates[role] = slices.DeleteFunc(list, func(m *Member[M]) bool { return m.Path == path })
+			left += len(s.candidates[role])
+		}
+		if left == 0 {
+			delete(t.sets, s.id)
+		}
+	}
+	delete(t.byPath, path)
+}
+
+// Sets returns all sets in the order of their keys.
+func (t *Table[M, S]) Sets() []*Set[M, S] {
+	all := make([]*Set[M, S], 0, len(t.sets))
+	for _, s := range t.sets {
+		all = append(all, s)
+	}
+	slices.SortFunc(all, func(a, b *Set[M, S]) int { return cmp.Or(cmp.Compare(a.Key, b.Key), cmp.Compare(a.id, b.id)) })
+	return all
+}
+
+// Set is the files with equal captures.
+type Set[M, S any] struct {
+	Key      string
+	Captures pattern.Captures
+	Since    time.Time // when its first member was put
+	State    S         // whatever the owner of the table keeps with a set
+
+	table      *Table[M, S]
+	id         string
+	candidates map[string][]*Member[M] // by role, newest first
+}
+
+// Member returns the candidate for a role that counts: the newest. It is nil when there is none.
+func (s *Set[M, S]) Member(role string) *Member[M] {
+	if list := s.candidates[role]; len(list) > 0 {
+		return list[0]
+	}
+	return nil
+}
+
+// Candidate returns the candidate for a role that has this path, or nil.
+func (s *Set[M, S]) Candidate(role, path string) *Member[M] {
+	for _, m := range s.candidates[role] {
+		if m.Path == path {
+			return m
+		}
+	}
+	return nil
+}
+
+// Older returns the paths of the candidates for a role that are passed over, newest first.
+func (s *Set[M, S]) Older(role string) []string {
+	var paths []string
+	if list := s.candidates[role]; len(list) > 1 {
+		for _, m := range list[1:] {
+			paths = append(paths, m.Path)
+		}
+	}
+	return paths
+}
+
+// Missing says why a set is not complete: one entry for each role that has no finished, whole file.
+type Missing struct {
+	Role    string
+	Path    string // "" when no file matches
+	Reason  error
+	Refused bool
+}
+
+func (m Missing) String() string { return fmt.Sprintf("%s: %v", m.Role, m.Reason) }
+
+// Missing returns what the set waits for, in the order of the config; nothing when it is complete.
+func (s *Set[M, S]) Missing() []Missing {
+	var missing []Missing
+	for _, r := range s.table.roles {
+		m := s.Member(r.Name)
+		switch {
+		case m == nil:
+			missing = append(missing, Missing{Role: r.Name, Reason: fmt.Errorf("no file %s", s.expected(r))})
+		case m.Wait != nil:
+			missing = append(missing, Missing{Role: r.Name, Path: m.Path, Reason: m.Wait, Refused: m.Refused})
+		}
+	}
+	return missing
+}
+
+// expected names the file that a role waits for.
+func (s *Set[M, S]) expected(r Role) string {
+	g, err := r.Pattern.Bind(s.Captures)
+	if err != nil {
+		return r.Pattern.String()
+	}
+	return g.String()
+}
+
+// ErrKey is the reason why a set cannot be published under its key.
+var ErrKey = errors.New("the key cannot be used as a path")
+
+// maxSegment is how long a segment of a key may be in bytes: a file name's limit, less room for "~1000".
+const maxSegment = 250
+
+// CheckKey makes sure that a key can name a bundle: UTF-8 without control characters, no segment that is
+// special or too long.
+func CheckKey(key string) error {
+	if !utf8.ValidString(key) {
+		return fmt.Errorf("%w: %q is not UTF-8", ErrKey, key)
+	}
+	for _, r := range key {
+		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
+			return fmt.Errorf("%w: %q holds the control character %U", ErrKey, key, r)
+		}
+	}
+	for _, segment := range strings.Split(key, "/") {
+		if segment == "" || segment == "." || segment == ".." {
+			return fmt.Errorf("%w: %q has the segment %q", ErrKey, key, segment)
+		}
+		if len(segment) > maxSegment {
+			return fmt.Errorf("%w: a segment of %d bytes is longer than %d", ErrKey, len(segment), maxSegment)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,90 @@
+#!/usr/bin/env bash
+# Proves bundles with the programs that read them: PyTorch, dill, zipfile, sha256sum.
+#
+#   BUNDLEWATCH_BIN     the binary to check; built from this checkout when unset
+#   BUNDLEWATCH_SHARED  a directory whose fixtures/ are checked too; by default `shared` beside the repository
+#
+# Two PyTorch worlds are looked for, the distribution's own and the newest release. What is missing is
+# installed where that needs no question, else skipped with one line.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+repo=$(cd "$here/../.." && pwd)
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/bundlewatch/interop
+pythons=()
+
+imports() { # imports PYTHON MODULE...: can that Python import them all?
+  local python=$1 module
+  shift
+  [ -x "$python" ] || return 1
+  for module; do "$python" -c "import $module" 2>/dev/null || return 1; done
+}
+
+find_distribution_python() {
+  local python=/usr/bin/python3
+  if imports "$python" torch dill yaml; then
+    pythons+=(--python "$python")
+    return
+  fi
+  if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+    echo "SKIP: the distribution's PyTorch: python3-torch, python3-dill and python3-yaml are not installed, and installing them needs root and apt-get"
+    return
+  fi
+  mkdir -p "$cache"
+  if { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
+    python3-torch python3-dill python3-yaml python3-numpy; } >"$cache/apt.log" 2>&1 && imports "$python" torch dill yaml; then
+    pythons+=(--python "$python")
+  else
+    echo "SKIP: the distribution's PyTorch: apt-get could not install it, see $cache/apt.log"
+  fi
+}
+
+# The environment is kept between runs; remove the cache directory to get a newer PyTorch.
+find_newest_python() {
+  local version venv
+  if ! version=$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null); then
+    echo "SKIP: the newest PyTorch: no python3 on the path"
+    return
+  fi
+  venv=$cache/python$version
+  if [ -e "$venv/complete" ] && imports "$venv/bin/python" torch dill yaml lightning omegaconf; then
+    pythons+=(--python "$venv/bin/python")
+    return
+  fi
+  mkdir -p "$cache"
+  if python3 -m venv --clear "$venv" >"$cache/pip.log" 2>&1 &&
+    "$venv/bin/python" -m pip install --quiet torch numpy dill lightning omegaconf pyyaml >>"$cache/pip.log" 2>&1; then
+    touch "$venv/complete"
+    pythons+=(--python "$venv/bin/python")
+  else
+    echo "SKIP: the newest PyTorch: pip could not install it, see $cache/pip.log"
+  fi
+}
+
+fixtures() {
+  local shared=${BUNDLEWATCH_SHARED:-$repo/../shared}
+  if [ -d "$shared/fixtures/runs" ]; then
+    echo "$shared/fixtures"
+  else
+    echo "SKIP: more fixtures: no directory $shared/fixtures (set BUNDLEWATCH_SHARED)" >&2
+  fi
+}
+
+find_distribution_python
+find_newest_python
+if [ ${#pythons[@]} = 0 ]; then
+  echo "SKIP: no Python with torch"
+  exit 0
+fi
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/bundlewatch-interop.XXXXXX")
+trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
+
+binary=${BUNDLEWATCH_BIN:-}
+if [ -z "$binary" ]; then
+  binary=$work/bundlewatch
+  (cd "$repo" && CGO_ENABLED=0 go build -trimpath -o "$binary" ./cmd/bundlewatch)
+fi
+
+"${pythons[-1]}" -B "$here/suite.py" --binary "$binary" --work "$work" \
+  --examples "$repo/examples/runs" --fixtures "$(fixtures)" "${pythons[@]}"
