@@ -83,9 +83,11 @@ func (a *archive) digest(ctx context.Context, e *zipfile.Entry) (Digest, error) 
 	return d, checkContent(e, d.Bytes, crc.Sum32())
 }
 
+const hashBuffer = 64 << 10 // bytes: an archive has many small entries
+
 func hashReader(ctx context.Context, name string, r io.Reader) (Digest, error) {
 	sum := sha256.New()
-	n, err := io.CopyBuffer(sum, contextReader{ctx, r}, make([]byte, chunkSize))
+	n, err := io.CopyBuffer(sum, contextReader{ctx, r}, make([]byte, hashBuffer))
 	if err != nil {
 		return Digest{}, err
 	}

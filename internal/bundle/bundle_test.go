@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"archive/zip"
 	"bytes"
 	"context"
 	"encoding/binary"
@@ -233,4 +234,35 @@ func TestFindBundles(t *testing.T) {
 	require.Equal(t, []string{filepath.Join(root, "w/a/1"), filepath.Join(root, "w/a/2")}, found)
 	_, err = Find(t.TempDir())
 	require.ErrorContains(t, err, "there are none")
+}
+
+// A run directory with the archive that upstream's trainer wrote: compressed, with dill's pickles.
+func TestForeignArchive(t *testing.T) {
+	dir := t.TempDir()
+	f, err := os.Create(filepath.Join(dir, ArchiveName))
+	require.NoError(t, err)
+	w := zip.NewWriter(f)
+	root, err := pickle.Encode(pickle.NewDict("models", &pickle.List{Items: []any{"m"}}))
+	require.NoError(t, err)
+	params, err := pickle.Encode(pickle.NewDict("path", &pickle.Object{Class: &pickle.Global{Module: "pathlib", Name: "PosixPath"}, Args: []any{"/"}}))
+	require.NoError(t, err)
+	for name, data := range map[string][]byte{"manifest.dill": root, "m/params.dill": params, "m/model.pth": torchZip(t, 1000)} {
+		e, err := w.Create(name)
+		require.NoError(t, err)
+		_, err = e.Write(data)
+		require.NoError(t, err)
+	}
+	require.NoError(t, w.Close())
+	require.NoError(t, f.Close())
+	for _, path := range []string{dir, f.Name()} {
+		r := verify(t, path)
+		require.Empty(t, r.Problems)
+		require.Equal(t, "foreign archive", r.Kind)
+		require.Equal(t, []string{"m/params.dill imports pathlib.PosixPath"}, r.Warnings)
+		in, err := Inspect(path)
+		require.NoError(t, err)
+		require.Equal(t, "archive", in.Kind)
+	}
+	require.NoError(t, os.Truncate(f.Name(), 200))
+	require.NotEmpty(t, verify(t, dir).Problems)
 }

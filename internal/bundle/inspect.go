@@ -59,7 +59,9 @@ func Inspect(path string) (*Inspection, error) {
 	}
 	in := &Inspection{Path: path, Kind: "bundle", Pickles: []PickleView{}}
 	archivePath := path
-	if info.IsDir() {
+	if info.IsDir() && isForeign(path) {
+		archivePath = filepath.Join(path, ArchiveName)
+	} else if info.IsDir() {
 		if in.Manifest, err = ReadManifest(filepath.Join(path, ManifestName)); err != nil {
 			return nil, fmt.Errorf("inspect %q: not a bundle's directory: %w", path, err)
 		}

@@ -89,6 +89,9 @@ func Verify(ctx context.Context, path string) (*Report, error) {
 		r.Kind = "archive"
 		return r, r.verifyArchive(ctx, path, nil)
 	}
+	if isForeign(path) {
+		return r, r.verifyArchive(ctx, filepath.Join(path, ArchiveName), nil)
+	}
 	r.Kind = "bundle"
 	m := r.verifyDirectory(ctx, path)
 	if err := ctx.Err(); err != nil {
@@ -99,6 +102,28 @@ func Verify(ctx context.Context, path string) (*Report, error) {
 		return r, nil // named by verifyDirectory
 	}
 	return r, r.verifyArchive(ctx, archive, m)
+}
+
+// isForeign tells whether a directory holds an archive that another program wrote, such as the run
+// directory of upstream's trainer: none of the other files of a bundle is there, and the archive does
+// not say that they should be.
+func isForeign(dir string) bool {
+	for _, name := range []string{SumsName, ManifestName, TreeName} {
+		if _, err := os.Lstat(filepath.Join(dir, name)); !errors.Is(err, fs.ErrNotExist) {
+			return false
+		}
+	}
+	f, err := os.Open(filepath.Join(dir, ArchiveName))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	a, err := openArchive(f, info.Size())
+	return err == nil && !a.ours()
 }
 
 // verifyDirectory checks the files of a bundle against SHA256SUMS and returns its manifest, nil when
