@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"strconv"
 	"strings"
 
 	"github.com/bundlewatch/bundlewatch/internal/pickle"
@@ -61,6 +62,9 @@ type Checkpoint struct {
 	records   map[string]*zipfile.Entry
 	directory *zipfile.Directory
 	byteOrder string
+	loadable  bool                             // the pickle has only opcodes that torch.load(weights_only=True) reads
+	storages  map[*pickle.PersistentID]storage // that the pickle refers to
+	byKey     map[string]storage
 }
 
 // Open recognises and proves the checkpoint that is the whole of r. What is wrong with the file is a
@@ -125,35 +129,67 @@ func recognise(r io.ReaderAt, size int64) error {
 
 // index finds the records and their common prefix.
 func (c *Checkpoint) index() error {
-	for _, e := range c.directory.Entries {
-		if folder, ok := strings.CutSuffix(e.Name, "/data.pkl"); ok && !strings.Contains(folder, "/") {
-			c.prefix = folder + "/"
-		}
-	}
-	if c.prefix == "" {
+	if c.prefix = findPrefix(c.directory.Entries); c.prefix == "" {
 		return broken("a zip, but not torch's: it has no <name>/data.pkl")
 	}
+	if c.directory.Find(c.prefix+"constants.pkl") != nil {
+		return broken("a TorchScript program (torch.jit.save), not a checkpoint: it holds code besides weights")
+	}
 	c.records = make(map[string]*zipfile.Entry, len(c.directory.Entries))
-	allZero := true
+	folded := make(map[string]bool, len(c.directory.Entries))
+	c.NoCRC = true
 	for i := range c.directory.Entries {
 		e := &c.directory.Entries[i]
 		name, ok := strings.CutPrefix(e.Name, c.prefix)
-		if !ok {
+		lower := strings.ToLower(name)
+		switch {
+		case !ok:
 			return brokenRecord(e.Name, "it is outside of %q, where torch keeps all records", c.prefix)
-		}
-		if e.Method != zipfile.Stored {
+		case e.Method != zipfile.Stored:
 			return brokenRecord(e.Name, "it is compressed, which torch never does")
+		case folded[lower]:
+			return brokenRecord(e.Name, "its name differs from another's in case only, and torch's reader ignores case")
 		}
-		if e.CRC32 != 0 {
-			allZero = false
-		}
-		c.records[name] = e
+		c.records[name], folded[lower] = e, true
+		c.NoCRC = c.NoCRC && e.CRC32 == 0
 	}
-	c.NoCRC = allZero
-	if c.records["version"] == nil {
-		return brokenRecord(c.prefix+"version", "it is missing; torch would not load the file")
+	if err := c.checkVersion(); err != nil {
+		return err
 	}
 	return c.readByteOrder()
+}
+
+// findPrefix returns the folder that has the pickle, with a slash; "" when there is none.
+func findPrefix(entries []zipfile.Entry) string {
+	for _, e := range entries {
+		if folder, ok := strings.CutSuffix(e.Name, "/data.pkl"); ok && !strings.Contains(folder, "/") {
+			return folder + "/"
+		}
+	}
+	return ""
+}
+
+// maxVersion is the highest version of the container that torch up to 2.15 reads
+// (caffe2/serialize/versions.h, kMaxSupportedFileFormatVersion).
+const maxVersion = 10
+
+// checkVersion reads the version of the container where torch looks for it.
+func (c *Checkpoint) checkVersion() error {
+	name := "version"
+	if c.records[".data/version"] != nil {
+		name = ".data/version"
+	}
+	if c.records[name] == nil {
+		return brokenRecord(c.prefix+name, "it is missing; torch would not load the file")
+	}
+	b, err := c.readRecord(name, 16)
+	if err != nil {
+		return err
+	}
+	if n, err := strconv.Atoi(strings.TrimSpace(string(b))); err != nil || n < 1 || n > maxVersion {
+		return brokenRecord(c.prefix+name, "it says %q instead of a version from 1 to %d; torch would not load the file", b, maxVersion)
+	}
+	return nil
 }
 
 func (c *Checkpoint) readByteOrder() error {
@@ -208,7 +244,7 @@ func (c *Checkpoint) readPickle() error {
 		return err
 	}
 	p, err := pickle.Decode(data)
-	c.Imports, c.Protocol = p.Imports, p.Protocol
+	c.Imports, c.Protocol, c.loadable = p.Imports, p.Protocol, p.OnlyUses(weightsOnlyOpcodes)
 	if err != nil {
 		return &Broken{Record: c.prefix + name, Reason: err.Error() + describeImports(p.Imports), Err: err}
 	}
@@ -226,13 +262,6 @@ func describeImports(imports []pickle.Import) string {
 		return fmt.Sprintf("; it imports %q", foreign[0].String())
 	}
 	return ""
-}
-
-// checkStorages makes sure that every storage that the pickle refers to has its record, of the right
-// size.
-func (c *Checkpoint) checkStorages() error {
-	_, err := c.storagesOf(c.Root)
-	return err
 }
 
 // HyperParameters returns what Lightning saved under hyper_parameters, or nil.

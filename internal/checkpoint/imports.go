@@ -55,7 +55,9 @@ func Foreign(imports []pickle.Import) []pickle.Import {
 	var foreign []pickle.Import
 	seen := make(map[string]bool)
 	for _, i := range imports {
-		if name := i.String(); !allowed[name] && !seen[name] {
+		name := i.String()
+		// A dotted name is looked up attribute by attribute: it can mean something else than it spells.
+		if known := allowed[name] && !strings.Contains(i.Name, "."); !known && !seen[name] {
 			seen[name] = true
 			foreign = append(foreign, i)
 		}
@@ -67,8 +69,13 @@ func Foreign(imports []pickle.Import) []pickle.Import {
 func ForeignIn(v any) []pickle.Import {
 	var imports []pickle.Import
 	walk(v, func(node any) bool {
-		if g, ok := node.(*pickle.Global); ok {
-			imports = append(imports, pickle.Import{Module: g.Module, Name: g.Name})
+		switch t := node.(type) {
+		case *pickle.Global:
+			imports = append(imports, pickle.Import{Module: t.Module, Name: t.Name})
+		case *pickle.Set:
+			if t.Frozen { // protocol 2 has no opcode for it
+				imports = append(imports, pickle.Import{Module: "builtins", Name: "frozenset"})
+			}
 		}
 		return true
 	})

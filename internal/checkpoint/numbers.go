@@ -25,7 +25,7 @@ func (c *Checkpoint) CIStatistics() (*pickle.Dict, error) {
 	for name, item := range d.All() {
 		numbers, err := c.numbers(item)
 		if err != nil {
-			return nil, fmt.Errorf("read ci_statistics[%q]: %w", fmt.Sprint(name), err)
+			return nil, fmt.Errorf("read ci_statistics[%.60q]: %w", keyText(name), err)
 		}
 		lists.Set(name, numbers)
 	}
@@ -49,6 +49,8 @@ func (c *Checkpoint) numbers(v any) (any, error) {
 	}
 	decode, size := float32At, int64(4)
 	switch {
+	case t.Kind != "" && t.Kind != "parameter":
+		return nil, broken("a %s tensor, which is not read as numbers", t.Kind)
 	case t.DType == "float64":
 		decode, size = float64At, 8
 	case t.DType != "float32":

@@ -103,10 +103,14 @@ func (c *Checkpoint) addRange(p *Payload, offset, size int64, record string) err
 func (c *Checkpoint) Extract(s *StateDict) (*Payload, error) { return assemble(s.Value, c) }
 
 // Travels tells whether the state_dict can travel as the file that it is in, byte for byte: when it is
-// the whole of it, in a pickle protocol that torch.load(weights_only=True) reads (2 and 3).
+// the whole of it, in a pickle that torch.load(weights_only=True) reads.
 func (c *Checkpoint) Travels(s *StateDict) bool {
-	return s.Path == "" && (c.Protocol == 2 || c.Protocol == 3)
+	return s.Path == "" && (c.Protocol == 2 || c.Protocol == 3) && c.loadable
 }
+
+// weightsOnlyOpcodes are those that torch.load(weights_only=True) knows
+// (torch/_weights_only_unpickler.py); its names for them are in CPython's Lib/pickle.py.
+const weightsOnlyOpcodes = "\x80\x81\x85\x86\x87\x88\x89\x8a" + "().]}NGJKMRUXQqrhjabcestu\x8f"
 
 // Save lays out what torch.save would write for a value without tensors.
 func Save(value any) (*Payload, error) { return assemble(value, nil) }

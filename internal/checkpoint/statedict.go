@@ -29,6 +29,9 @@ func mapping(v any) *pickle.Dict {
 	case *pickle.Dict:
 		return t
 	case *pickle.Object:
+		if len(t.Args) > 0 && (t.Is("collections", "OrderedDict") || t.Is("collections", "Counter")) {
+			return nil // its items are in the arguments, where torch never puts them
+		}
 		if t.Items != nil {
 			return t.Items
 		}
@@ -67,6 +70,17 @@ func (c *Checkpoint) StateDict(selection string) (*StateDict, error) {
 	return d, nil
 }
 
+// nextKey splits a dotted path after the longest key that the dict has, or else at the first dot.
+func nextKey(d *pickle.Dict, path string) (key, rest string) {
+	for end := len(path); end > 0; end = strings.LastIndexByte(path[:end], '.') {
+		if d.Has(path[:end]) {
+			return path[:end], strings.TrimPrefix(path[end:], ".")
+		}
+	}
+	key, rest, _ = strings.Cut(path, ".")
+	return key, rest
+}
+
 // selected follows a dotted path. A key that itself has dots wins over the path.
 func (c *Checkpoint) selected(selection string) (*StateDict, error) {
 	v := c.Root
@@ -75,10 +89,7 @@ func (c *Checkpoint) selected(selection string) (*StateDict, error) {
 		if d == nil {
 			return nil, broken("select = %q: %q lies in %s, not in a dict", selection, rest, pickle.Kind(v))
 		}
-		key, after := rest, ""
-		if !d.Has(rest) {
-			key, after, _ = strings.Cut(rest, ".")
-		}
+		key, after := nextKey(d, rest)
 		next, ok := d.Get(key)
 		if !ok {
 			return nil, broken("select = %q: there is no %q; the checkpoint holds %s", selection, key, describeKeys(d))
@@ -93,6 +104,7 @@ func (c *Checkpoint) selected(selection string) (*StateDict, error) {
 
 func (c *Checkpoint) readStateDict(v any, path string) (*StateDict, error) {
 	s := &StateDict{Value: v, Path: path}
+	var found listing
 	for k, item := range mapping(v).All() {
 		name, ok := k.(string)
 		if !ok {
@@ -103,11 +115,14 @@ func (c *Checkpoint) readStateDict(v any, path string) (*StateDict, error) {
 			return nil, err
 		}
 		if isTensor {
-			s.Tensors = append(s.Tensors, t)
+			if err := found.add(t); err != nil {
+				return nil, err
+			}
 		} else {
 			s.Extra = append(s.Extra, name)
 		}
 	}
+	s.Tensors = found.tensors
 	return s, nil
 }
 
@@ -120,9 +135,17 @@ func describeKeys(d *pickle.Dict) string {
 			keys = append(keys, fmt.Sprintf("and %d more", d.Len()-most))
 			break
 		}
-		keys = append(keys, fmt.Sprintf("%q (%s)", fmt.Sprint(k), pickle.Kind(v)))
+		keys = append(keys, fmt.Sprintf("%.60q (%s)", keyText(k), kindOf(v)))
 	}
 	return strings.Join(keys, ", ")
+}
+
+// kindOf is pickle.Kind with a word for tensors.
+func kindOf(v any) string {
+	if o, _ := rebuildCall(v); o != nil {
+		return "a tensor"
+	}
+	return pickle.Kind(v)
 }
 
 // Dropped lists the top-level keys that do not travel with a state_dict.
@@ -134,7 +157,7 @@ func (c *Checkpoint) Dropped(s *StateDict) []string {
 	var dropped []string
 	for k := range mapping(c.Root).All() {
 		if name, ok := k.(string); !ok || (name != s.Path && name != first) {
-			dropped = append(dropped, fmt.Sprint(k))
+			dropped = append(dropped, keyText(k))
 		}
 	}
 	sort.Strings(dropped)
@@ -147,8 +170,8 @@ func (c *Checkpoint) AllTensors() ([]Tensor, error) { return c.TensorsIn(c.Root)
 // TensorsIn lists the tensors in a value of the checkpoint, named by their paths with slashes between
 // the keys of nested containers.
 func (c *Checkpoint) TensorsIn(v any) ([]Tensor, error) {
-	l := tensorLister{checkpoint: c, seen: make(map[any]bool), tensors: []Tensor{}}
-	err := l.list("", v, 0)
+	l := tensorLister{checkpoint: c, seen: make(map[any]bool), listing: listing{tensors: []Tensor{}}}
+	err := l.list(v)
 	return l.tensors, err
 }
 
@@ -168,57 +191,4 @@ func (c *Checkpoint) Owns(v any) bool {
 	owned := true
 	walk(v, collect(func(id any) { owned = owned && ours[id] }))
 	return owned
-}
-
-type tensorLister struct {
-	checkpoint *Checkpoint
-	tensors    []Tensor
-	seen       map[any]bool // containers on the way down or behind us: each is listed once
-}
-
-func (l *tensorLister) list(path string, v any, depth int) error {
-	t, ok, err := l.checkpoint.tensor(path, v)
-	if err != nil || ok {
-		if ok && err == nil {
-			l.tensors = append(l.tensors, t)
-		}
-		return err
-	}
-	if depth > pickle.MaxDepth {
-		return broken("values are nested more than %d deep", pickle.MaxDepth)
-	}
-	if items, ok := sequence(v); ok {
-		return l.listItems(path, v, items, depth)
-	}
-	d := mapping(v)
-	if d == nil || l.seen[v] {
-		return nil
-	}
-	l.seen[v] = true
-	for k, item := range d.All() {
-		if err := l.list(join(path, fmt.Sprint(k)), item, depth+1); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (l *tensorLister) listItems(path string, v any, items []any, depth int) error {
-	if l.seen[v] {
-		return nil
-	}
-	l.seen[v] = true
-	for i, item := range items {
-		if err := l.list(join(path, fmt.Sprint(i)), item, depth+1); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func join(path, key string) string {
-	if path == "" {
-		return key
-	}
-	return path + "/" + key
 }

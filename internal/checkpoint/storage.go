@@ -1,6 +1,8 @@
 package checkpoint
 
 import (
+	"cmp"
+	"slices"
 	"strings"
 
 	"github.com/bundlewatch/bundlewatch/internal/pickle"
@@ -35,25 +37,35 @@ var itemSizes = map[string]int64{
 
 // readStorage reads the persistent id ('storage', StorageType, key, location, numel).
 func (c *Checkpoint) readStorage(id *pickle.PersistentID) (storage, error) {
+	if s, known := c.storages[id]; known {
+		return s, nil
+	}
 	t, ok := id.ID.(*pickle.Tuple)
-	if !ok || len(t.Items) < 5 || t.Items[0] != "storage" {
+	if !ok || len(t.Items) != 5 || t.Items[0] != "storage" {
 		return storage{}, broken("the pickle refers to %s outside of it, which is no storage", pickle.Kind(id.ID))
 	}
 	class, ok1 := t.Items[1].(*pickle.Global)
 	key, ok2 := t.Items[2].(string)
-	elements, ok3 := t.Items[4].(int64)
-	if !ok1 || !ok2 || !ok3 || elements < 0 {
-		return storage{}, broken("a storage is described by (%s, %s, %s) instead of (type, key, size)",
-			pickle.Kind(t.Items[1]), pickle.Kind(t.Items[2]), pickle.Kind(t.Items[4]))
+	_, ok3 := t.Items[3].(string)
+	elements, ok4 := t.Items[4].(int64)
+	if !ok1 || !ok2 || !ok3 || !ok4 || elements < 0 || len(key) > maxKey {
+		return storage{}, broken("a storage is described by (%s, %s, %s, %s) instead of (type, key, location, size)",
+			pickle.Kind(t.Items[1]), pickle.Kind(t.Items[2]), pickle.Kind(t.Items[3]), pickle.Kind(t.Items[4]))
 	}
 	s := storage{key: key, elements: elements, bytes: elements}
-	if name, known := storageTypes[class.Name]; known {
+	switch name, known := storageTypes[class.Name]; {
+	case class.Module != "torch" && !strings.HasPrefix(class.Module, "torch."):
+		return storage{}, broken("storage %q has the foreign type %q", key, class.String())
+	case known:
 		s.dtype, s.bytes = name, elements*itemSizes[name]
-	} else if !strings.HasSuffix(class.Name, "UntypedStorage") {
+	case class.Name != "UntypedStorage" && class.Name != "_UntypedStorage":
 		return storage{}, broken("storage %q has the unknown type %q", key, class.String())
 	}
 	return s, c.checkStorage(s)
 }
+
+// maxKey is the longest key of a storage, in bytes. Torch's are decimal numbers.
+const maxKey = 255
 
 func (c *Checkpoint) checkStorage(s storage) error {
 	record := c.prefix + "data/" + s.key
@@ -63,26 +75,54 @@ func (c *Checkpoint) checkStorage(s storage) error {
 		return brokenRecord(record, "it is missing, though the pickle refers to it")
 	case s.elements > e.Size || e.Size != s.bytes:
 		return brokenRecord(record, "it has %d bytes, but the pickle says %d", e.Size, s.bytes)
+	case e.CRC32 == 0 && e.Size > 0 && !c.NoCRC:
+		return brokenRecord(record, "its %d bytes were reserved but never written (torch.serialization.skip_data): it has no CRC, while other records have", e.Size)
+	}
+	if again, ok := c.byKey[s.key]; ok && again != s {
+		return brokenRecord(record, "the pickle refers to it as %d elements of %q and as %d of %q", again.elements, again.dtype, s.elements, s.dtype)
 	}
 	return nil
+}
+
+// checkStorages makes sure that every storage that the pickle refers to has its record, of the right
+// size, and is always referred to as the same.
+func (c *Checkpoint) checkStorages() error {
+	c.storages = make(map[*pickle.PersistentID]storage)
+	c.byKey = make(map[string]storage)
+	var err error
+	walk(c.Root, func(node any) bool {
+		id, ok := node.(*pickle.PersistentID)
+		if !ok {
+			return err == nil
+		}
+		s, broken := c.readStorage(id)
+		if broken != nil {
+			err = cmp.Or(err, broken)
+			return false
+		}
+		c.storages[id], c.byKey[s.key] = s, s
+		return false
+	})
+	return err
 }
 
 // storagesOf returns the storages that a value refers to, each once, in the order of first reference.
 func (c *Checkpoint) storagesOf(v any) ([]storage, error) {
 	var all []storage
-	seen := make(map[string]storage)
+	seen := make(map[string]bool)
 	var err error
 	walk(v, func(node any) bool {
 		id, ok := node.(*pickle.PersistentID)
 		if !ok {
 			return err == nil
 		}
-		var s storage
-		if s, err = c.readStorage(id); err != nil {
+		s, broken := c.readStorage(id)
+		if broken != nil {
+			err = cmp.Or(err, broken)
 			return false
 		}
-		if _, again := seen[s.key]; !again {
-			seen[s.key] = s
+		if !seen[s.key] {
+			seen[s.key] = true
 			all = append(all, s)
 		}
 		return false
@@ -90,16 +130,22 @@ func (c *Checkpoint) storagesOf(v any) ([]storage, error) {
 	return all, err
 }
 
-// walk visits every node of a value once, parents before children, in the order of the pickle. visit
-// returns false to leave a node's children out.
+// walk visits the containers, objects, persistent ids and imports in a value, each once, parents before
+// children, in the order of the pickle. visit returns false to leave a node's children out. Short tuples
+// of scalars, such as shapes, are left out: they are many and hold nothing.
 func walk(v any, visit func(node any) bool) {
 	seen := make(map[any]bool)
 	stack := []any{v}
 	for len(stack) > 0 {
 		node := stack[len(stack)-1]
 		stack = stack[:len(stack)-1]
-		switch node.(type) {
-		case *pickle.List, *pickle.Tuple, *pickle.Dict, *pickle.Set, *pickle.Object, *pickle.PersistentID:
+		switch t := node.(type) {
+		case *pickle.Tuple:
+			if isShort(t) || seen[node] {
+				continue
+			}
+			seen[node] = true
+		case *pickle.List, *pickle.Dict, *pickle.Set, *pickle.Object, *pickle.PersistentID:
 			if seen[node] {
 				continue
 			}
@@ -111,9 +157,23 @@ func walk(v any, visit func(node any) bool) {
 		if !visit(node) {
 			continue
 		}
-		children := pickle.Children(node)
-		for i := len(children) - 1; i >= 0; i-- {
-			stack = append(stack, children[i])
+		below := len(stack)
+		stack = pickle.AppendChildren(stack, node)
+		slices.Reverse(stack[below:])
+	}
+}
+
+// isShort tells whether a tuple is cheap enough to be looked at each time, and holds scalars only.
+func isShort(t *pickle.Tuple) bool {
+	if len(t.Items) > 8 {
+		return false
+	}
+	for _, item := range t.Items {
+		switch item.(type) {
+		case nil, bool, int64, float64, string:
+		default:
+			return false
 		}
 	}
+	return true
 }

@@ -1,7 +1,9 @@
 package checkpoint
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/bundlewatch/bundlewatch/internal/pickle"
@@ -29,70 +31,144 @@ type dense struct {
 	stride  []int64
 }
 
+// maxWraps is how deep tensors may be wrapped in each other: a parameter of a sparse tensor of dense ones.
+const maxWraps = 8
+
 // tensor describes the tensor that a pickled value is; ok is false when it is none.
 func (c *Checkpoint) tensor(name string, v any) (t Tensor, ok bool, err error) {
-	o, isObject := v.(*pickle.Object)
-	if !isObject {
-		return Tensor{}, false, nil
-	}
-	class, isGlobal := o.Class.(*pickle.Global)
-	if !isGlobal || !isTensorModule(class.Module) {
-		return Tensor{}, false, nil
-	}
-	t, ok, err = c.rebuild(class.Name, o)
+	t, ok, err = c.rebuild(v, 0)
 	t.Name = name
 	if err != nil {
-		err = fmt.Errorf("tensor %q: %w", name, err)
+		err = fmt.Errorf("tensor %.200q: %w", name, err)
 	}
 	return t, ok, err
 }
 
-func isTensorModule(module string) bool {
-	return module == "torch._utils" || module == "torch._tensor"
+// rebuildCall returns the call of a function that torch's tensors pickle themselves as, and the
+// function's name.
+func rebuildCall(v any) (o *pickle.Object, function string) {
+	o, ok := v.(*pickle.Object)
+	if !ok {
+		return nil, ""
+	}
+	g, ok := o.Class.(*pickle.Global)
+	if !ok || (g.Module != "torch._utils" && g.Module != "torch._tensor") || !strings.HasPrefix(g.Name, "_rebuild_") {
+		return nil, ""
+	}
+	return o, g.Name
 }
 
 // rebuild understands the functions that torch's tensors pickle themselves as (torch/_utils.py).
-func (c *Checkpoint) rebuild(function string, o *pickle.Object) (Tensor, bool, error) {
+func (c *Checkpoint) rebuild(v any, wraps int) (Tensor, bool, error) {
+	o, function := rebuildCall(v)
+	switch {
+	case o == nil:
+		return Tensor{}, false, nil
+	case o.New || o.Built || o.Items != nil || o.Appended != nil:
+		return Tensor{}, true, broken("the pickle changes the tensor after it was made, which torch never writes")
+	case wraps > maxWraps:
+		return Tensor{}, true, broken("tensors are wrapped in each other more than %d times", maxWraps)
+	}
 	switch function {
 	case "_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_tensor_v3":
-		t, err := c.denseTensor(o.Args)
-		return t, true, err
-	case "_rebuild_qtensor":
-		t, err := c.denseTensor(o.Args)
-		t.Kind = "quantized"
+		t, err := c.denseTensor(function, o.Args)
 		return t, true, err
 	case "_rebuild_parameter", "_rebuild_parameter_with_state":
-		if len(o.Args) == 0 {
-			return Tensor{}, true, broken("a parameter without data")
-		}
-		t, ok, err := c.tensor("", o.Args[0])
-		if ok && t.Kind == "" {
-			t.Kind = "parameter"
-		}
-		return t, true, err
+		return c.parameter(o.Args, wraps)
 	case "_rebuild_from_type_v2":
-		return c.subclass(o)
+		return c.subclass(o.Args, wraps)
 	}
-	if kind, ok := strings.CutPrefix(function, "_rebuild_"); ok {
-		return Tensor{DType: "?", Kind: strings.TrimSuffix(kind, "_tensor")}, true, nil
+	t, err := c.special(function, o.Args, wraps)
+	return t, true, err
+}
+
+func (c *Checkpoint) parameter(args []any, wraps int) (Tensor, bool, error) {
+	if len(args) == 0 {
+		return Tensor{}, true, broken("a parameter without data")
 	}
-	return Tensor{}, false, nil
+	t, ok, err := c.rebuild(args[0], wraps+1)
+	if ok && t.Kind == "" {
+		t.Kind = "parameter"
+	}
+	return t, ok, err
 }
 
 // subclass reads (function, type, args, state) of a tensor of a subclass, or with attributes.
-func (c *Checkpoint) subclass(o *pickle.Object) (Tensor, bool, error) {
-	if len(o.Args) < 3 {
+func (c *Checkpoint) subclass(args []any, wraps int) (Tensor, bool, error) {
+	if len(args) < 3 {
 		return Tensor{}, true, broken("a tensor subclass without data")
 	}
-	args, ok := o.Args[2].(*pickle.Tuple)
+	inner, ok := args[2].(*pickle.Tuple)
 	if !ok {
-		return Tensor{}, true, broken("the arguments of a tensor subclass are %s", pickle.Kind(o.Args[2]))
+		return Tensor{}, true, broken("the arguments of a tensor subclass are %s", pickle.Kind(args[2]))
 	}
-	return c.tensor("", &pickle.Object{Class: o.Args[0], Args: args.Items})
+	return c.rebuild(&pickle.Object{Class: args[0], Args: inner.Items}, wraps+1)
 }
 
-func (c *Checkpoint) denseTensor(args []any) (Tensor, error) {
-	d, err := c.readDense(args)
+// special describes the tensors that are more, or less, than a view of a storage.
+func (c *Checkpoint) special(function string, args []any, wraps int) (Tensor, error) {
+	switch function {
+	case "_rebuild_qtensor":
+		t, err := c.denseTensor(function, args)
+		if err == nil && len(args) > 4 {
+			_, err = c.inner(args[4], wraps)
+		}
+		t.Kind = "quantized"
+		return t, err
+	case "_rebuild_sparse_tensor", "_rebuild_sparse_csr_tensor":
+		if len(args) < 2 {
+			return Tensor{}, broken("a sparse tensor without data")
+		}
+		t, err := c.inner(args[1], wraps)
+		t.Kind = "sparse"
+		return t, err
+	case "_rebuild_meta_tensor_no_storage":
+		return metaTensor(args)
+	}
+	kind := strings.TrimSuffix(strings.TrimPrefix(function, "_rebuild_"), "_tensor")
+	_, err := c.inner(&pickle.Tuple{Items: args}, wraps)
+	return Tensor{DType: "?", Kind: kind}, err
+}
+
+// inner describes a tensor that is made of others: of the dtype of the last (the values of a sparse
+// tensor), of all their bytes, and of the shape that is beside them.
+func (c *Checkpoint) inner(v any, wraps int) (Tensor, error) {
+	parts, ok := v.(*pickle.Tuple)
+	if !ok {
+		return Tensor{}, broken("the parts of a tensor are %s, not a tuple", pickle.Kind(v))
+	}
+	whole := Tensor{DType: "?"}
+	for _, item := range parts.Items {
+		part, isTensor, err := c.rebuild(item, wraps+1)
+		if err != nil {
+			return whole, err
+		}
+		if isTensor {
+			whole.DType, whole.Bytes = part.DType, whole.Bytes+part.Bytes
+		} else if _, isShape := shapeItems(item); isShape {
+			if whole.Shape, err = dimensions(item); err != nil {
+				return whole, err
+			}
+		}
+	}
+	return whole, nil
+}
+
+// metaTensor describes (dtype, shape, stride, …) of a tensor without data.
+func metaTensor(args []any) (Tensor, error) {
+	if len(args) < 2 {
+		return Tensor{}, broken("a meta tensor without a shape")
+	}
+	shape, err := dimensions(args[1])
+	dtype, ok := torchName(args[0])
+	if !ok {
+		dtype = "?"
+	}
+	return Tensor{DType: dtype, Shape: shape, Kind: "meta"}, err
+}
+
+func (c *Checkpoint) denseTensor(function string, args []any) (Tensor, error) {
+	d, err := c.readDense(function, args)
 	if err != nil {
 		return Tensor{}, err
 	}
@@ -102,7 +178,7 @@ func (c *Checkpoint) denseTensor(args []any) (Tensor, error) {
 
 // readDense reads (storage, offset, shape, stride, …) and makes sure that the view lies inside its
 // storage.
-func (c *Checkpoint) readDense(args []any) (dense, error) {
+func (c *Checkpoint) readDense(function string, args []any) (dense, error) {
 	if len(args) < 4 {
 		return dense{}, broken("a tensor with %d arguments instead of 4 or more", len(args))
 	}
@@ -114,9 +190,12 @@ func (c *Checkpoint) readDense(args []any) (dense, error) {
 	if err != nil {
 		return dense{}, err
 	}
-	d := dense{storage: s, dtype: s.dtype}
+	d := dense{storage: s}
+	if d.dtype, err = denseDType(function, args, s); err != nil {
+		return dense{}, err
+	}
 	if d.offset, ok = args[1].(int64); !ok || d.offset < 0 {
-		return dense{}, broken("a tensor whose offset is %v", args[1])
+		return dense{}, broken("a tensor whose offset is not a count of elements but %s", pickle.Kind(args[1]))
 	}
 	if d.shape, err = dimensions(args[2]); err != nil {
 		return dense{}, err
@@ -124,27 +203,36 @@ func (c *Checkpoint) readDense(args []any) (dense, error) {
 	if d.stride, err = dimensions(args[3]); err != nil {
 		return dense{}, err
 	}
-	if d.dtype == "" {
-		d.dtype = untypedDType(args)
-	}
 	return d, d.checkExtent()
 }
 
-// untypedDType finds the dtype argument of _rebuild_tensor_v3, used for dtypes that have no storage
-// class of their own.
-func untypedDType(args []any) string {
-	for _, a := range args[4:] {
-		if g, ok := a.(*pickle.Global); ok && g.Module == "torch" {
-			return g.Name
+// denseDType finds the element type: the storage's, or the seventh argument of _rebuild_tensor_v3, which
+// is used for types that have no storage class of their own. Untyped storages count as uint8.
+func denseDType(function string, args []any, s storage) (string, error) {
+	if function != "_rebuild_tensor_v3" {
+		return cmp.Or(s.dtype, "uint8"), nil
+	}
+	if len(args) > 6 {
+		if dtype, ok := torchName(args[6]); ok {
+			return dtype, nil
 		}
 	}
-	return "?"
+	return "", broken("a tensor without the dtype that %s takes", function)
+}
+
+// torchName returns the name of something in the module torch, such as a dtype.
+func torchName(v any) (string, bool) {
+	g, ok := v.(*pickle.Global)
+	if !ok || g.Module != "torch" {
+		return "", false
+	}
+	return g.Name, true
 }
 
 const maxDimensions = 64 // of a tensor, torch's own limit
 
 func dimensions(v any) ([]int64, error) {
-	items, ok := sequence(v)
+	items, ok := shapeItems(v)
 	if !ok || len(items) > maxDimensions {
 		return nil, broken("a tensor whose shape or stride is %s", pickle.Kind(v))
 	}
@@ -152,24 +240,21 @@ func dimensions(v any) ([]int64, error) {
 	for i, item := range items {
 		n, ok := item.(int64)
 		if !ok || n < 0 || n > 1<<56 {
-			return nil, broken("a tensor with the dimension %v", item)
+			return nil, broken("a tensor with a dimension that is %s out of range", pickle.Kind(item))
 		}
 		dims[i] = n
 	}
 	return dims, nil
 }
 
-// sequence returns the items of a tuple, a list or a torch.Size.
-func sequence(v any) ([]any, bool) {
-	switch t := v.(type) {
-	case *pickle.Tuple:
+// shapeItems returns the items of a tuple or a torch.Size. A list is none: the pickle could change it
+// after the tensor was made of it.
+func shapeItems(v any) ([]any, bool) {
+	if o, ok := v.(*pickle.Object); ok && o.Is("torch", "Size") && len(o.Args) == 1 {
+		v = o.Args[0]
+	}
+	if t, ok := v.(*pickle.Tuple); ok {
 		return t.Items, true
-	case *pickle.List:
-		return t.Items, true
-	case *pickle.Object:
-		if t.Is("torch", "Size") && len(t.Args) == 1 {
-			return sequence(t.Args[0])
-		}
 	}
 	return nil, false
 }
@@ -180,14 +265,14 @@ func (d dense) checkExtent() error {
 	if len(d.stride) != len(d.shape) {
 		return broken("a tensor with %d dimensions and %d strides", len(d.shape), len(d.stride))
 	}
-	elements := d.storage.elements
-	if d.storage.dtype == "" {
-		size := itemSizes[d.dtype]
-		if size == 0 {
-			return nil
-		}
-		elements /= size
+	if numel(d.shape) > maxNumel {
+		return broken("a tensor of shape %v has too many elements to be real", d.shape)
 	}
+	size := itemSizes[d.dtype]
+	if size == 0 {
+		return nil // a dtype of a later torch: the storage as such was found whole
+	}
+	elements := d.storage.bytes / size
 	last := d.offset
 	for i, n := range d.shape {
 		if n == 0 {
@@ -205,14 +290,19 @@ func (d dense) checkExtent() error {
 	return nil
 }
 
+// maxNumel bounds the elements of a tensor, so that its bytes can be counted. With stride 0 a tensor can
+// have far more elements than its storage.
+const maxNumel = 1 << 56
+
+// numel returns the number of elements, or more than maxNumel when there are more.
 func numel(shape []int64) int64 {
+	if slices.Contains(shape, 0) {
+		return 0
+	}
 	n := int64(1)
 	for _, d := range shape {
-		if d == 0 {
-			return 0
-		}
-		if n > (1<<62)/d {
-			return 1 << 62 // of a tensor with stride 0: nothing that size is ever allocated
+		if n > maxNumel/d {
+			return maxNumel + 1
 		}
 		n *= d
 	}

@@ -2,32 +2,34 @@ package pickle
 
 // Children returns the values that a value holds directly, in the order of the pickle: of a dict its
 // keys and values by turns, of an object its class, arguments, items and state.
-func Children(v any) []any {
+func Children(v any) []any { return AppendChildren(nil, v) }
+
+// AppendChildren appends what [Children] returns.
+func AppendChildren(dst []any, v any) []any {
 	switch t := v.(type) {
 	case *List:
-		return t.Items
+		return append(dst, t.Items...)
 	case *Tuple:
-		return t.Items
+		return append(dst, t.Items...)
 	case *Set:
-		return t.Items
+		return append(dst, t.Items...)
 	case *PersistentID:
-		return []any{t.ID}
+		return append(dst, t.ID)
 	case *Dict:
-		return t.pairs()
+		return t.appendPairs(dst)
 	case *Object:
-		all := append([]any{t.Class}, t.Args...)
-		all = append(all, t.Kwargs.pairs()...)
-		all = append(all, t.Appended...)
-		all = append(all, t.Items.pairs()...)
-		return append(all, t.State)
+		dst = append(append(dst, t.Class), t.Args...)
+		dst = t.Kwargs.appendPairs(dst)
+		dst = append(dst, t.Appended...)
+		dst = t.Items.appendPairs(dst)
+		return append(dst, t.State)
 	}
-	return nil
+	return dst
 }
 
-func (d *Dict) pairs() []any {
-	all := make([]any, 0, 2*d.Len())
+func (d *Dict) appendPairs(dst []any) []any {
 	for k, v := range d.All() {
-		all = append(all, k, v)
+		dst = append(dst, k, v)
 	}
-	return all
+	return dst
 }

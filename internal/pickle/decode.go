@@ -2,11 +2,9 @@ package pickle
 
 import (
 	"fmt"
-	"math"
 	"math/big"
 	"slices"
 	"strconv"
-	"strings"
 )
 
 // Limits of a read. Real checkpoints stay far below them: the pickle of 100,000 tensors has about
@@ -18,8 +16,9 @@ const (
 	MaxDepth = 1000
 
 	maxDigits    = 4300 // of an int written as text: reading them takes quadratic time (CPython's limit)
+	maxIntBytes  = 2048 // of an int written as bytes: about as many digits
 	memoryFloor  = 16 << 20
-	memoryFactor = 64 // bytes of values per byte of pickle
+	memoryFactor = 40 // bytes of values per byte of pickle
 	memoryCap    = 1 << 30
 )
 
@@ -38,6 +37,22 @@ type Pickle struct {
 	Imports  []Import // in order of occurrence, repetitions included
 	Protocol int      // of the PROTO opcode, 0 when there is none
 	Size     int      // bytes up to and with STOP; data may follow
+
+	opcodes [256]bool // those that occur
+}
+
+// OnlyUses tells whether no opcode occurs but those given.
+func (p *Pickle) OnlyUses(opcodes string) bool {
+	known := [256]bool{}
+	for i := range len(opcodes) {
+		known[opcodes[i]] = true
+	}
+	for op, occurs := range p.opcodes {
+		if occurs && !known[op] {
+			return false
+		}
+	}
+	return true
 }
 
 // Decode reads the pickle at the start of data. After an error the returned Pickle holds the imports
@@ -64,30 +79,31 @@ type decoder struct {
 	memory int   // bytes of values that may still be made
 
 	// Only memo entries that a GET asks for are kept: most of what a pickler memoizes is never used again.
-	used     map[uint64]bool
+	used     bitSet
 	memo     map[uint64]any
-	memoized []uint64 // bit set: indexes that were put, of all indexes below the size of the pickle
+	memoized bitSet // indexes that were put
 	memoLen  uint64
 }
 
 // findUsedMemos walks the opcodes once for the memo indexes that are read. It also finds out whether
 // the pickle is cut off, before any value is made.
 func (d *decoder) findUsedMemos() error {
-	d.used = make(map[uint64]bool)
+	d.used = newBitSet(len(d.data))
 	for l := (lexer{data: d.data}); ; {
 		in, err := l.next()
 		if err != nil {
 			return err
 		}
 		switch in.op {
-		case opBinGet, opLongBinGet:
-			d.used[in.number] = true
-		case opGet:
+		case opGet, opBinGet, opLongBinGet:
 			i, err := memoIndex(in)
 			if err != nil {
 				return err
 			}
-			d.used[i] = true
+			if i >= uint64(len(d.data)) {
+				return fault(in, "memo %d was never set", i)
+			}
+			d.used.add(i)
 		case opStop:
 			return nil
 		}
@@ -101,13 +117,14 @@ func (d *decoder) listImports() {
 }
 
 func (d *decoder) run() error {
-	d.memo = make(map[uint64]any, len(d.used))
-	d.memoized = make([]uint64, len(d.data)/64+1)
+	d.memo = make(map[uint64]any)
+	d.memoized = newBitSet(len(d.data))
 	for {
 		in, err := d.next()
 		if err != nil {
 			return err
 		}
+		d.result.opcodes[in.op] = true
 		if in.op == opStop {
 			return d.stop(in)
 		}
@@ -153,10 +170,14 @@ func (d *decoder) step(in instruction) error {
 func (d *decoder) push(in instruction, v any, cost int) error {
 	d.memory -= cost + 16
 	if d.memory < 0 {
-		return fault(in, "the values need more memory than a pickle of %d bytes may", len(d.data))
+		return d.tooLarge(in)
 	}
 	d.stack = append(d.stack, v)
 	return nil
+}
+
+func (d *decoder) tooLarge(in instruction) error {
+	return fault(in, "the values need more memory than a pickle of %d bytes may", len(d.data))
 }
 
 // base is the height below which the values since the last mark lie.
@@ -191,9 +212,6 @@ func (d *decoder) popMark(in instruction) ([]any, error) {
 	}
 	at := d.marks[len(d.marks)-1]
 	d.marks = d.marks[:len(d.marks)-1]
-	if d.memory -= 16 * (len(d.stack) - at); d.memory < 0 {
-		return nil, fault(in, "the values need more memory than a pickle of %d bytes may", len(d.data))
-	}
 	items := slices.Clone(d.stack[at:])
 	clear(d.stack[at:])
 	d.stack = d.stack[:at]
@@ -235,6 +253,9 @@ func (d *decoder) stackOp(in instruction) error {
 		}
 		return d.push(in, v, 0)
 	case opProto:
+		if in.offset != 0 {
+			return fault(in, "the protocol is named in the middle of the pickle")
+		}
 		if in.number > 5 {
 			return fault(in, "protocol %d is not known", in.number)
 		}
@@ -260,9 +281,16 @@ func (d *decoder) scalarOp(in instruction) error {
 	case opBinFloat:
 		return d.push(in, bigEndianFloat(in.number), 8)
 	case opLong1, opLong4:
+		if len(in.text) > maxIntBytes {
+			return fault(in, "an int of %d bytes is larger than any real one", len(in.text))
+		}
 		return d.push(in, littleEndianInt(in.text), 16+len(in.text))
 	case opShortBinString, opBinString, opBinUnicode, opShortBinUni, opBinUnicode8:
-		return d.push(in, string(in.text), 16+len(in.text))
+		s := string(in.text)
+		if err := checkText(s, in.op); err != nil {
+			return fault(in, "%v", err)
+		}
+		return d.push(in, s, 16+len(s))
 	case opShortBinBytes, opBinBytes, opBinBytes8, opByteArray8:
 		return d.push(in, Bytes(slices.Clone(in.text)), 24+len(in.text))
 	}
@@ -274,9 +302,9 @@ func (d *decoder) textOp(in instruction) error {
 	text := string(in.text)
 	switch in.op {
 	case opFloat:
-		f, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
-		if err != nil && !math.IsInf(f, 0) {
-			return fault(in, "%.40q is no float", text)
+		f, err := textFloat(text)
+		if err != nil {
+			return fault(in, "%v", err)
 		}
 		return d.push(in, f, 8)
 	case opInt, opLong:
@@ -287,12 +315,18 @@ func (d *decoder) textOp(in instruction) error {
 		return d.push(in, v, 16+len(text))
 	case opString:
 		s, err := unquote(text)
+		if err == nil {
+			err = checkText(s, in.op)
+		}
 		if err != nil {
 			return fault(in, "%v", err)
 		}
 		return d.push(in, s, 16+len(s))
 	case opUnicode:
-		s := rawUnicodeEscape(text)
+		s, err := rawUnicodeEscape(text)
+		if err != nil {
+			return fault(in, "%v", err)
+		}
 		return d.push(in, s, 16+len(s))
 	}
 	return fault(in, "not implemented")
@@ -307,7 +341,7 @@ func (d *decoder) containerOp(in instruction) error {
 	case opEmptyDict:
 		return d.push(in, &Dict{}, 56)
 	case opEmptySet:
-		return d.push(in, &Set{}, 32)
+		return d.push(in, &Set{}, 96)
 	case opTuple1, opTuple2, opTuple3:
 		items, err := d.popN(in, int(in.op)-opTuple1+1)
 		if err != nil {
@@ -342,7 +376,11 @@ func (d *decoder) markedContainerOp(in instruction) error {
 	case opList:
 		return d.push(in, &List{Items: items}, 24)
 	case opFrozenSet:
-		return d.push(in, &Set{Items: items, Frozen: true}, 32)
+		s := &Set{Frozen: true}
+		if err := d.addMembers(in, s, items); err != nil {
+			return err
+		}
+		return d.push(in, s, 96)
 	case opDict:
 		if err := d.push(in, &Dict{}, 56); err != nil {
 			return err
@@ -356,21 +394,40 @@ func (d *decoder) markedContainerOp(in instruction) error {
 
 func (d *decoder) extend(in instruction, items []any) error {
 	if d.memory -= 16 * len(items); d.memory < 0 {
-		return fault(in, "the values need more memory than a pickle of %d bytes may", len(d.data))
+		return d.tooLarge(in)
 	}
 	target, err := d.top(in)
 	if err != nil {
 		return err
 	}
-	switch t := target.(type) {
-	case *List:
-		t.Items = append(t.Items, items...)
-	case *Set:
-		t.Items = append(t.Items, items...)
-	case *Object:
-		t.Appended = append(t.Appended, items...)
-	default:
+	if o, ok := target.(*Object); ok {
+		o.Appended = append(o.Appended, items...)
+		return nil
+	}
+	if in.op == opAddItems {
+		s, ok := target.(*Set)
+		if !ok || s.Frozen {
+			return fault(in, "adds to %s, which is no set that can change", kindOf(target))
+		}
+		return d.addMembers(in, s, items)
+	}
+	l, ok := target.(*List)
+	if !ok {
 		return fault(in, "adds to %s, which is no list", kindOf(target))
+	}
+	l.Items = append(l.Items, items...)
+	return nil
+}
+
+func (d *decoder) addMembers(in instruction, s *Set, items []any) error {
+	for _, v := range items {
+		if d.memory -= 112 + keyCost(v); d.memory < 0 {
+			return d.tooLarge(in)
+		}
+		if !canBeKey(v) {
+			return fault(in, "a set has %s in it, which cannot be hashed", kindOf(v))
+		}
+		s.add(v)
 	}
 	return nil
 }
@@ -378,9 +435,6 @@ func (d *decoder) extend(in instruction, items []any) error {
 func (d *decoder) setItems(in instruction, pairs []any) error {
 	if len(pairs)%2 != 0 {
 		return fault(in, "a key has no value")
-	}
-	if d.memory -= 80 * len(pairs) / 2; d.memory < 0 {
-		return fault(in, "the values need more memory than a pickle of %d bytes may", len(d.data))
 	}
 	target, err := d.top(in)
 	if err != nil {
@@ -399,6 +453,12 @@ func (d *decoder) setItems(in instruction, pairs []any) error {
 		return fault(in, "sets a key of %s, which is no dict", kindOf(target))
 	}
 	for i := 0; i < len(pairs); i += 2 {
+		if !canBeKey(pairs[i]) {
+			return fault(in, "a key is %s, which cannot be hashed", kindOf(pairs[i]))
+		}
+		if d.memory -= 112 + keyCost(pairs[i]); d.memory < 0 {
+			return d.tooLarge(in)
+		}
 		dict.Set(pairs[i], pairs[i+1])
 	}
 	return nil
@@ -441,11 +501,11 @@ func (d *decoder) memoPut(in instruction, i uint64) error {
 	if err != nil {
 		return err
 	}
-	if word, bit := i/64, uint64(1)<<(i%64); d.memoized[word]&bit == 0 {
-		d.memoized[word] |= bit
+	if !d.memoized.has(i) {
+		d.memoized.add(i)
 		d.memoLen++
 	}
-	if d.used[i] {
+	if d.used.has(i) {
 		d.memo[i] = v
 	}
 	return nil
@@ -458,6 +518,9 @@ func (d *decoder) importName(in instruction, module, name string) *Global {
 }
 
 func (d *decoder) objectOp(in instruction) error {
+	if err := checkText(string(in.text)+"\n"+string(in.second), in.op); err != nil { // of GLOBAL, INST, PERSID
+		return fault(in, "%v", err)
+	}
 	switch in.op {
 	case opGlobal:
 		return d.push(in, d.importName(in, string(in.text), string(in.second)), 0)

@@ -1,7 +1,10 @@
 package pickle
 
 import (
+	"fmt"
+	"math"
 	"math/big"
+	"slices"
 	"strings"
 	"testing"
 
@@ -112,6 +115,19 @@ func TestDecodeRefuses(t *testing.T) {
 		{"frame too long", "\x80\x04\x95\xff\x00\x00\x00\x00\x00\x00\x00N.", "a frame of 255"},
 		{"digits", "I" + strings.Repeat("9", 5000) + "\n.", "5000 digits"},
 		{"no mark", "t.", "no mark"},
+		{"protocol in the middle", "\x80\x02N0\x80\x04N.", "in the middle"},
+		{"memo index beyond the pickle", "j\xff\xff\xff\xff.", "never set"},
+		{"int of 3000 bytes", "\x8b\xb8\x0b\x00\x00" + strings.Repeat("\x01", 3000) + ".", "an int of 3000 bytes"},
+		{"str that is not UTF-8", "X\x01\x00\x00\x00\xff.", `a str that is not UTF-8: "\xff"`},
+		{"import that is not UTF-8", "c\xff\nx\n.", "not UTF-8"},
+		{"import that is UTF-8 only when joined", "c\xc3\n\xa9\n.", "not UTF-8"},
+		{"persistent id that is not UTF-8", "P\xff\n.", "not UTF-8"},
+		{"half a surrogate", "X\x02\x00\x00\x00\xed\xa0.", "not UTF-8"},
+		{"string of Python 2 that is not UTF-8", "U\x03\xed\xa0\x80.", "not UTF-8"},
+		{"list as a key", "}]Ns.", "a key is a list, which cannot be hashed"},
+		{"list in a set", "\x8f(]\x90.", "a set has a list in it"},
+		{"member of a list", "](N\x90.", "no set that can change"},
+		{"build twice", "cm\nC\n)\x81}b}b.", "twice"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			_, err := Decode([]byte(tc.pickle))
@@ -126,8 +142,75 @@ func TestDecodeBoundsMemory(t *testing.T) {
 	// Each byte makes an empty dict: far more memory than bytes.
 	_, err := Decode([]byte("(" + strings.Repeat("}", 2<<20) + "l."))
 	require.ErrorContains(t, err, "more memory than")
+	// Each three bytes use a key that takes long to look up.
+	_, err = Decode([]byte("\x80\x02X\x00\x00\x10\x00" + strings.Repeat("k", 1<<20) + "q\x000}(" + strings.Repeat("h\x00N", 1<<20) + "u."))
+	require.ErrorContains(t, err, "more memory than")
 	_, err = Decode(make([]byte, MaxSize+1))
 	require.ErrorContains(t, err, "more than")
+}
+
+// Many references to one thing cost two bytes each in the pickle, and must not cost much more elsewhere.
+func TestSharingIsNoBomb(t *testing.T) {
+	laughs := &List{Items: []any{int64(1)}}
+	for range 40 {
+		laughs = &List{Items: []any{laughs, laughs, laughs, laughs}}
+	}
+	b, err := Encode(laughs)
+	require.NoError(t, err)
+	require.Less(t, len(b), 1000)
+	_, err = AppendJSON(nil, laughs)
+	require.ErrorContains(t, err, "larger than")
+
+	long := &List{Items: slices.Repeat([]any{strings.Repeat("x", 1<<20)}, 1000)}
+	_, err = Encode(long)
+	require.ErrorContains(t, err, "larger than")
+}
+
+func TestDictKeysAreEqualAsInPython(t *testing.T) {
+	tuple := func(items ...any) *Tuple { return &Tuple{Items: items} }
+	two63 := new(big.Int).Lsh(big.NewInt(1), 63)
+	for _, tc := range []struct {
+		name  string
+		a, b  any
+		equal bool
+	}{
+		{"int and bool", int64(1), true, true},
+		{"int and float", int64(2), 2.0, true},
+		{"int and another float", int64(2), 2.5, false},
+		{"negative zero", 0.0, math.Copysign(0, -1), true},
+		{"int and str", int64(1), "1", false},
+		{"str and bytes", "a", Bytes("a"), false},
+		{"bytes", Bytes("a"), Bytes("a"), true},
+		{"big ints", two63, new(big.Int).Set(two63), true},
+		{"big int and float", two63, float64(1 << 63), true},
+		{"big int and the smallest int64", two63, int64(-1 << 63), false},
+		{"infinity", math.Inf(1), math.Inf(-1), false},
+		{"imports", &Global{"m", "C"}, &Global{"m", "C"}, true},
+		{"tuples", tuple(int64(1), "a"), tuple(true, "a"), true},
+		{"nested tuples", tuple(tuple("a"), "b"), tuple(tuple("a", "b")), false},
+		{"tuples of texts that look alike", tuple("a,s1:b"), tuple("a", "b"), false},
+		{"tuples of kinds that look alike", tuple("1"), tuple(int64(1)), false},
+		{"objects", &Object{}, &Object{}, false},
+		{"tuples of objects", tuple(&Object{}), tuple(&Object{}), false},
+		{"none and an empty tuple", nil, tuple(), false},
+	} {
+		for _, others := range []int{0, 20} { // below and above what is searched one by one
+			d := &Dict{}
+			for i := range others {
+				d.Set(fmt.Sprint("other ", i), nil)
+			}
+			d.Set(tc.a, "first")
+			d.Set(tc.b, "second")
+			want := others + 2
+			if tc.equal {
+				want--
+			}
+			require.Equal(t, want, d.Len(), tc.name)
+			got, ok := d.Get(tc.b)
+			require.True(t, ok, tc.name)
+			require.Equal(t, "second", got, tc.name)
+		}
+	}
 }
 
 func TestEncodeRoundTrip(t *testing.T) {
@@ -175,6 +258,9 @@ func TestAppendJSON(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
+	for _, s := range corpus(f) {
+		f.Add(s.Pickle)
+	}
 	for _, s := range []string{"N.", "\x80\x02}q\x00(X\x01\x00\x00\x00aK\x01u.", "(S'id'\nios\nsystem\n.", "\x80\x04\x8c\x08builtins\x8c\x04eval\x93\x8c\x031+1\x85R.",
 		"\x80\x02]q\x00h\x00a.", "\x80\x02cm\nC\n)\x81}b.", "\x8a\x0b\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\xff."} {
 		f.Add([]byte(s))

@@ -10,7 +10,7 @@
 //	bool               bool
 //	int64, *big.Int    int; *big.Int only for what int64 cannot hold
 //	float64            float
-//	string             str; never invalid UTF-8 except for lone surrogates and protocol 0 to 2 byte strings
+//	string             str; never invalid UTF-8 except for lone surrogates
 //	Bytes              bytes, bytearray
 //	*List, *Tuple      list, tuple
 //	*Dict              dict, in insertion order

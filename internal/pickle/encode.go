@@ -64,7 +64,7 @@ func shared(v any) map[any]bool {
 			continue
 		}
 		seen[v] = true
-		todo = append(todo, Children(v)...)
+		todo = AppendChildren(todo, v)
 	}
 	return again
 }
@@ -82,6 +82,9 @@ func isNode(v any) bool {
 func (e *encoder) value(v any) error {
 	if e.depth++; e.depth > MaxDepth {
 		return fmt.Errorf("values are nested more than %d deep", MaxDepth)
+	}
+	if len(e.out) > MaxSize {
+		return fmt.Errorf("it would be larger than %d bytes", MaxSize)
 	}
 	defer func() { e.depth-- }()
 	if isNode(v) {
@@ -227,8 +230,7 @@ func twosComplement(n *big.Int) []byte {
 	return b
 }
 
-// string writes a str. Bytes that are not UTF-8 (of protocol 0 to 2 byte strings) are kept as
-// they are: Python reads them under surrogatepass only when they are surrogates.
+// string writes a str. Lone surrogates are kept as they are: Python reads them under surrogatepass.
 func (e *encoder) string(s string) {
 	e.op(opBinUnicode)
 	e.out = binary.LittleEndian.AppendUint32(e.out, uint32(len(s)))

@@ -11,8 +11,14 @@ import (
 
 // AppendJSON appends a plain value as JSON in the order of its dicts, tuples as arrays. A float is
 // always written with a point or an exponent, so that it stays a float; NaN and the infinities,
-// which JSON has not, become the strings "NaN", "Infinity" and "-Infinity".
-func AppendJSON(dst []byte, v any) ([]byte, error) { return appendJSON(dst, v, 0) }
+// which JSON has not, become the strings "NaN", "Infinity" and "-Infinity". JSON knows no sharing: a
+// value whose shared parts would make more than [MaxSize] bytes is an error.
+func AppendJSON(dst []byte, v any) ([]byte, error) {
+	w := jsonWriter{limit: len(dst) + MaxSize}
+	return w.value(dst, v, 0)
+}
+
+type jsonWriter struct{ limit int }
 
 // MarshalJSON implements json.Marshaler.
 func (d *Dict) MarshalJSON() ([]byte, error) { return AppendJSON(nil, d) }
@@ -23,9 +29,12 @@ func (l *List) MarshalJSON() ([]byte, error) { return AppendJSON(nil, l) }
 // MarshalJSON implements json.Marshaler.
 func (t *Tuple) MarshalJSON() ([]byte, error) { return AppendJSON(nil, t) }
 
-func appendJSON(dst []byte, v any, depth int) ([]byte, error) {
+func (w jsonWriter) value(dst []byte, v any, depth int) ([]byte, error) {
 	if depth > MaxDepth {
 		return nil, fmt.Errorf("write JSON: values are nested more than %d deep", MaxDepth)
+	}
+	if len(dst) > w.limit {
+		return nil, fmt.Errorf("write JSON: it would be larger than %d bytes", MaxSize)
 	}
 	switch t := v.(type) {
 	case nil:
@@ -41,11 +50,11 @@ func appendJSON(dst []byte, v any, depth int) ([]byte, error) {
 	case string:
 		return appendJSONString(dst, t)
 	case *List:
-		return appendJSONArray(dst, t.Items, depth)
+		return w.array(dst, t.Items, depth)
 	case *Tuple:
-		return appendJSONArray(dst, t.Items, depth)
+		return w.array(dst, t.Items, depth)
 	case *Dict:
-		return appendJSONObject(dst, t, depth)
+		return w.object(dst, t, depth)
 	}
 	return nil, fmt.Errorf("write JSON: %s is no plain value", kindOf(v))
 }
@@ -74,21 +83,21 @@ func appendJSONString(dst []byte, s string) ([]byte, error) {
 	return append(dst, quoted...), nil
 }
 
-func appendJSONArray(dst []byte, items []any, depth int) ([]byte, error) {
+func (w jsonWriter) array(dst []byte, items []any, depth int) ([]byte, error) {
 	dst = append(dst, '[')
 	for i, v := range items {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
 		var err error
-		if dst, err = appendJSON(dst, v, depth+1); err != nil {
+		if dst, err = w.value(dst, v, depth+1); err != nil {
 			return nil, err
 		}
 	}
 	return append(dst, ']'), nil
 }
 
-func appendJSONObject(dst []byte, d *Dict, depth int) ([]byte, error) {
+func (w jsonWriter) object(dst []byte, d *Dict, depth int) ([]byte, error) {
 	dst = append(dst, '{')
 	first := true
 	for k, v := range d.All() {
@@ -105,7 +114,7 @@ func appendJSONObject(dst []byte, d *Dict, depth int) ([]byte, error) {
 			return nil, err
 		}
 		dst = append(dst, ':')
-		if dst, err = appendJSON(dst, v, depth+1); err != nil {
+		if dst, err = w.value(dst, v, depth+1); err != nil {
 			return nil, err
 		}
 	}

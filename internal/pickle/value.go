@@ -1,9 +1,6 @@
 package pickle
 
-import (
-	"iter"
-	"math/big"
-)
+import "iter"
 
 // Bytes is a Python bytes or bytearray object.
 type Bytes []byte
@@ -19,6 +16,16 @@ type Tuple struct{ Items []any }
 type Set struct {
 	Items  []any
 	Frozen bool
+
+	members Dict // the items as keys, of a set that was read
+}
+
+// add appends a member that is not there yet.
+func (s *Set) add(v any) {
+	if !s.members.Has(v) {
+		s.members.Set(v, nil)
+		s.Items = append(s.Items, v)
+	}
 }
 
 // Global is a name that the pickle imports: a class or a function.
@@ -69,8 +76,11 @@ type PersistentID struct{ ID any }
 type Dict struct {
 	keys   []any
 	values []any
-	index  map[any]int
+	index  map[any]int // of dicts with more than fewKeys keys
 }
+
+// fewKeys is how many keys are searched one by one: most dicts are small, and there are many.
+const fewKeys = 8
 
 // NewDict returns a dict of the given pairs: key, value, key, value, …
 func NewDict(pairs ...any) *Dict {
@@ -81,20 +91,41 @@ func NewDict(pairs ...any) *Dict {
 	return d
 }
 
-// Set gives key a value. As in Python, a key that is there keeps its place. Keys of a type that Go
-// cannot compare by value (tuples, objects) are compared by identity.
+// Set gives key a value. As in Python, a key that is there keeps its place. Keys that have no value in
+// Go (objects, tuples of them) are compared by identity.
 func (d *Dict) Set(key, value any) {
 	k := hashable(key)
-	if i, ok := d.index[k]; ok {
+	if i := d.find(k); i >= 0 {
 		d.values[i] = value
 		return
 	}
-	if d.index == nil {
-		d.index = make(map[any]int)
-	}
-	d.index[k] = len(d.keys)
 	d.keys = append(d.keys, key)
 	d.values = append(d.values, value)
+	switch {
+	case d.index != nil:
+		d.index[k] = len(d.keys) - 1
+	case len(d.keys) > fewKeys:
+		d.index = make(map[any]int, 2*fewKeys)
+		for i, key := range d.keys {
+			d.index[hashable(key)] = i
+		}
+	}
+}
+
+// find returns the place of a key that was made hashable, or -1.
+func (d *Dict) find(k any) int {
+	if d.index != nil {
+		if i, ok := d.index[k]; ok {
+			return i
+		}
+		return -1
+	}
+	for i, key := range d.keys {
+		if hashable(key) == k {
+			return i
+		}
+	}
+	return -1
 }
 
 // Get returns the value of key, and whether it is there.
@@ -102,11 +133,10 @@ func (d *Dict) Get(key any) (any, bool) {
 	if d == nil {
 		return nil, false
 	}
-	i, ok := d.index[hashable(key)]
-	if !ok {
-		return nil, false
+	if i := d.find(hashable(key)); i >= 0 {
+		return d.values[i], true
 	}
-	return d.values[i], true
+	return nil, false
 }
 
 // Has tells whether key is there.
@@ -136,30 +166,3 @@ func (d *Dict) All() iter.Seq2[any, any] {
 		}
 	}
 }
-
-// hashable maps a key to something that Go can use as a map key and that is equal exactly when
-// Python would call the keys equal (1 == 1.0 == True in Python, and so here).
-func hashable(key any) any {
-	switch k := key.(type) {
-	case bool:
-		if k {
-			return int64(1)
-		}
-		return int64(0)
-	case float64:
-		if i := int64(k); float64(i) == k && i != 1<<63-1 {
-			return i
-		}
-		return k
-	case *big.Int:
-		return bigKey(k.String())
-	case Bytes:
-		return bytesKey(k)
-	}
-	return key
-}
-
-type (
-	bigKey   string
-	bytesKey string
-)

@@ -145,7 +145,7 @@ func (o *owner) unreadable(f *file, err error, now time.Time) {
 	if f.unreadable.IsZero() {
 		f.unreadable = now
 	}
-	reason := fmt.Errorf("%w: %w (owner uid %d, mode %v)", ErrUnreadable, err, f.stat.UID, f.stat.Mode)
+	reason := fmt.Errorf("%w: %w (owner uid %d, mode %v): run as the owner, or with CAP_DAC_READ_SEARCH", ErrUnreadable, err, f.stat.UID, f.stat.Mode)
 	end := f.unreadable.Add(o.settle(f.dir.on))
 	if now.Before(end) {
 		o.wait(f, reason, end)

@@ -1,7 +1,6 @@
 package zipfile
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/binary"
 	"errors"
@@ -10,6 +9,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // Compression methods that are read.
@@ -31,6 +31,8 @@ type Entry struct {
 	Header int64  // offset of the local header
 	Data   int64  // offset of the data
 	End    int64  // offset behind the data and its descriptor
+
+	flags uint16
 }
 
 // Directory is the proven structure of a zip: every byte up to the central directory belongs to
@@ -94,7 +96,7 @@ func Read(r io.ReaderAt, size int64) (*Directory, error) {
 	if err := checkNames(d.Entries); err != nil {
 		return nil, err
 	}
-	return d, d.checkLocals(r)
+	return d, d.checkLocals(&window{source: r})
 }
 
 func readAt(r io.ReaderAt, b []byte, offset int64) error {
@@ -168,6 +170,9 @@ func readEnd64(r io.ReaderAt, e end) (end, error) {
 		}
 		return e, nil
 	}
+	if binary.LittleEndian.Uint32(b[4:]) != 0 || binary.LittleEndian.Uint32(b[16:]) > 1 {
+		return end{}, broken(at, "the zip is spread over several disks")
+	}
 	record := int64(binary.LittleEndian.Uint64(b[8:]))
 	if record != at-end64Size {
 		return end{}, broken(at, "the zip64 end record is not right before its locator")
@@ -179,7 +184,7 @@ func readEnd64(r io.ReaderAt, e end) (end, error) {
 	if binary.LittleEndian.Uint32(b) != end64Signature || binary.LittleEndian.Uint64(b[4:]) != end64Size-12 {
 		return end{}, broken(record, "no zip64 end record where its locator points")
 	}
-	if binary.LittleEndian.Uint64(b[16:]) != 0 {
+	if binary.LittleEndian.Uint64(b[16:]) != 0 || binary.LittleEndian.Uint64(b[24:]) != binary.LittleEndian.Uint64(b[32:]) {
 		return end{}, broken(record, "the zip is spread over several disks")
 	}
 	wide := end{
@@ -234,8 +239,9 @@ func parseCentralEntry(b []byte, offset int64) (Entry, int, error) {
 	if err := e.readZip64(b[centralSize+nameLen:centralSize+nameLen+extraLen], true); err != nil {
 		return Entry{}, 0, err
 	}
-	if flags := binary.LittleEndian.Uint16(b[8:]); flags&^(flagDescriptor|flagUTF8|0x6) != 0 {
-		return Entry{}, 0, e.broken("flags 0x%04x: encrypted, patched or of an unknown kind", flags)
+	e.flags = binary.LittleEndian.Uint16(b[8:])
+	if e.flags&^(flagDescriptor|flagUTF8|flagLevel) != 0 {
+		return Entry{}, 0, e.broken("flags 0x%04x: encrypted, patched or of an unknown kind", e.flags)
 	}
 	if e.Method != Stored && e.Method != Deflated {
 		return Entry{}, 0, e.broken("compression method %d is not read", e.Method)
@@ -261,20 +267,36 @@ func (e *Entry) readZip64(extra []byte, withOffset bool) error {
 			wanted = append(wanted, f)
 		}
 	}
-	for len(extra) >= 4 {
-		id, size := binary.LittleEndian.Uint16(extra), int(binary.LittleEndian.Uint16(extra[2:]))
-		if size > len(extra)-4 {
-			return e.broken("an extra field is longer than its room")
-		}
-		if id == extraZip64 {
-			return e.takeZip64(extra[4:4+size], wanted)
-		}
-		extra = extra[4+size:]
-	}
-	if len(wanted) > 0 {
+	field, found, err := e.findZip64(extra)
+	switch {
+	case err != nil:
+		return err
+	case found:
+		return e.takeZip64(field, wanted)
+	case len(wanted) > 0:
 		return e.broken("its zip64 extra field is missing")
 	}
 	return nil
+}
+
+// findZip64 looks through the extra fields for the zip64 one, and for what other readers would heed:
+// another name, another zip64 field.
+func (e *Entry) findZip64(extra []byte) (field []byte, found bool, err error) {
+	for len(extra) >= 4 {
+		id, size := binary.LittleEndian.Uint16(extra), int(binary.LittleEndian.Uint16(extra[2:]))
+		switch {
+		case size > len(extra)-4:
+			return nil, false, e.broken("an extra field is longer than its room")
+		case id == extraUnicodePath:
+			return nil, false, e.broken("an extra field gives it another name")
+		case id == extraZip64 && found:
+			return nil, false, e.broken("it has two zip64 extra fields")
+		case id == extraZip64:
+			field, found = extra[4:4+size], true
+		}
+		extra = extra[4+size:]
+	}
+	return field, found, nil
 }
 
 func (e *Entry) takeZip64(field []byte, wanted []*int64) error {
@@ -299,15 +321,20 @@ func checkNames(entries []Entry) error {
 			return e.broken("the name occurs twice")
 		}
 		seen[e.Name] = true
-		if err := checkName(e.Name); err != nil {
+		if err := e.checkName(); err != nil {
 			return e.broken("%v", err)
 		}
 	}
 	return nil
 }
 
-func checkName(name string) error {
+func (e *Entry) checkName() error {
+	name := e.Name
 	switch {
+	case e.flags&flagUTF8 != 0 && !utf8.ValidString(name):
+		return errors.New("the name is said to be UTF-8 and is not")
+	case strings.HasSuffix(name, "/") && e.Size > 0:
+		return fmt.Errorf("the name is a folder's, yet it has %d bytes", e.Size)
 	case name == "":
 		return errors.New("the name is empty")
 	case strings.ContainsRune(name, 0):
@@ -353,47 +380,62 @@ func (d *Directory) checkLocals(r io.ReaderAt) error {
 	return nil
 }
 
-// checkLocal reads the local header and the data descriptor. next is where the entry has to end.
+// checkLocal holds an entry against its local header and its data descriptor. next is where the entry has
+// to end.
 func (e *Entry) checkLocal(r io.ReaderAt, next int64) error {
-	if e.Header+localSize+int64(len(e.Name))+e.Packed > next || e.Packed < 0 {
+	if room := next - e.Header - localSize - int64(len(e.Name)); e.Packed < 0 || e.Packed > room {
 		return e.broken("its %d bytes reach into what follows at byte %d", e.Packed, next)
 	}
-	b := make([]byte, localSize+len(e.Name))
-	if err := readAt(r, b, e.Header); err != nil {
+	local, err := e.readLocal(r)
+	if err != nil {
 		return err
 	}
-	if binary.LittleEndian.Uint32(b) != localSignature {
-		return e.broken("there is no local header")
-	}
-	nameLen, extraLen := int(binary.LittleEndian.Uint16(b[26:])), int(binary.LittleEndian.Uint16(b[28:]))
-	if nameLen != len(e.Name) || !bytes.Equal(b[localSize:], []byte(e.Name)) {
-		return e.broken("its local header has another name")
-	}
-	e.Data = e.Header + localSize + int64(nameLen+extraLen)
-	e.End = e.Data + e.Packed
 	if e.End > next {
 		return e.broken("its %d bytes reach into what follows at byte %d", e.Packed, next)
 	}
-	flags := binary.LittleEndian.Uint16(b[6:])
-	if binary.LittleEndian.Uint16(b[8:]) != e.Method || flags&^(flagDescriptor|flagUTF8|0x6) != 0 {
-		return e.broken("its local header has another method or other flags")
+	if local.Name != e.Name {
+		return e.broken("its local header has another name: %q", local.Name)
 	}
-	if flags&flagDescriptor != 0 {
-		return e.checkDescriptor(r, next)
+	if local.Method != e.Method || (local.flags^e.flags)&^flagLevel != 0 {
+		return e.broken("its local header has another method or other flags than the central directory")
 	}
-	local := Entry{Name: e.Name, Header: e.Header, CRC32: binary.LittleEndian.Uint32(b[14:]),
-		Packed: int64(binary.LittleEndian.Uint32(b[18:])), Size: int64(binary.LittleEndian.Uint32(b[22:]))}
-	extra := make([]byte, extraLen)
-	if err := readAt(r, extra, e.Data-int64(extraLen)); err != nil {
-		return err
-	}
-	if err := local.readZip64(extra, false); err != nil {
-		return err
-	}
-	if local.CRC32 != e.CRC32 || local.Packed != e.Packed || local.Size != e.Size {
+	described := e.flags&flagDescriptor != 0
+	same := func(here, there int64) bool { return here == there || here == 0 && described }
+	if !same(int64(local.CRC32), int64(e.CRC32)) || !same(local.Packed, e.Packed) || !same(local.Size, e.Size) {
 		return e.broken("its local header has another size or CRC than the central directory")
 	}
+	if described {
+		return e.checkDescriptor(r, next)
+	}
 	return nil
+}
+
+// readLocal reads the local header. It says where the data of the entry begins and ends.
+func (e *Entry) readLocal(r io.ReaderAt) (Entry, error) {
+	b := make([]byte, localSize)
+	if err := readAt(r, b, e.Header); err != nil {
+		return Entry{}, err
+	}
+	if binary.LittleEndian.Uint32(b) != localSignature {
+		return Entry{}, e.broken("there is no local header")
+	}
+	nameLen, extraLen := int(binary.LittleEndian.Uint16(b[26:])), int(binary.LittleEndian.Uint16(b[28:]))
+	rest := make([]byte, nameLen+extraLen)
+	if err := readAt(r, rest, e.Header+localSize); err != nil {
+		return Entry{}, err
+	}
+	e.Data = e.Header + localSize + int64(len(rest))
+	e.End = e.Data + e.Packed
+	local := Entry{
+		Name:   string(rest[:nameLen]),
+		Method: binary.LittleEndian.Uint16(b[8:]),
+		CRC32:  binary.LittleEndian.Uint32(b[14:]),
+		Packed: int64(binary.LittleEndian.Uint32(b[18:])),
+		Size:   int64(binary.LittleEndian.Uint32(b[22:])),
+		Header: e.Header,
+		flags:  binary.LittleEndian.Uint16(b[6:]),
+	}
+	return local, local.readZip64(rest[nameLen:], false)
 }
 
 // checkDescriptor reads the data descriptor, which fills the space up to next: an optional signature,

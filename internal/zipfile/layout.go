@@ -20,9 +20,11 @@ const (
 	end64Size     = 56
 	locator64Size = 20
 
-	extraZip64   = 0x0001
-	extraPadding = 0x4246 // "FB"
+	extraZip64       = 0x0001
+	extraPadding     = 0x4246 // "FB"
+	extraUnicodePath = 0x7075 // Info-ZIP's, which Python 3.13 takes for the name
 
+	flagLevel      = 3 << 1 // how hard the writer tried to compress
 	flagDescriptor = 1 << 3
 	flagUTF8       = 1 << 11
 

@@ -3,8 +3,10 @@ package zipfile
 import (
 	"archive/zip"
 	"bytes"
+	"fmt"
 	"hash/crc32"
 	"io"
+	"math"
 	"math/rand/v2"
 	"testing"
 
@@ -188,6 +190,80 @@ func TestReadRefuses(t *testing.T) {
 	}
 }
 
+// central returns the offset of the first entry of the central directory.
+func central(b []byte) int { return bytes.Index(b, []byte("PK\x01\x02")) }
+
+// What Python's zipfile, miniz (in torch) and we could understand differently is refused.
+func TestReadRefusesWhatReadersDisagreeOn(t *testing.T) {
+	one := []content{{name: "a", data: "x"}}
+	for _, tc := range []struct {
+		name   string
+		zip    []byte
+		change func(b []byte)
+		reason string
+	}{
+		{"name is UTF-8 in one place only", build(t, one), func(b []byte) { b[7] |= 8 }, "other flags"},
+		{"name is said to be UTF-8", build(t, []content{{name: "\xff"}}), func(b []byte) { b[7] |= 8; b[central(b)+9] |= 8 }, "is not"},
+		{"descriptor in one place only", build(t, one), func(b []byte) { b[6] |= 8 }, "other flags"},
+		{"encrypted in the directory", build(t, one), func(b []byte) { b[central(b)+8] |= 1 }, "encrypted"},
+		{"compressed in the directory", build(t, one), func(b []byte) { b[central(b)+10] = 8 }, "another method"},
+		{"unknown method", build(t, one), func(b []byte) { b[central(b)+10] = 93 }, "method 93"},
+		{"size in the directory", build(t, one), func(b []byte) { b[central(b)+24] = 2 }, "packed as"},
+		{"other disk", build(t, one), func(b []byte) { b[central(b)+34] = 1 }, "another disk"},
+		{"folder with content", build(t, []content{{name: "a/", data: "x"}}), nil, "folder's"},
+		{"comment length", build(t, one), func(b []byte) { b[len(b)-2] = 1 }, "comment"},
+		{"entries of this disk", build(t, one), func(b []byte) { b[len(b)-14] = 2 }, "several disks"},
+		{"count", build(t, one), func(b []byte) { b[len(b)-14], b[len(b)-12] = 0, 0 }, "counts 0 entries"},
+		{"end record inside a comment", append(build(t, one), build(t, one)[central(build(t, one)):]...), nil, "does not end where"},
+		{"name in an extra field", goZip(t, "\x75\x70\x09\x00\x01\x00\x00\x00\x00evil"), nil, "another name"},
+		{"two zip64 fields", goZip(t, "\x01\x00\x00\x00\x01\x00\x00\x00"), nil, "two zip64"},
+		{"extra field without room", goZip(t, "\xef\xbe\x09\x00"), nil, "longer than its room"},
+		{"size beyond the file", immense(), nil, "reach into"},
+		{"zip64 locator of two disks", zip64(t), func(b []byte) { b[len(b)-endSize-4] = 2 }, "several disks"},
+		{"zip64 locator elsewhere", zip64(t), func(b []byte) { b[len(b)-endSize-12]-- }, "right before"},
+		{"zip64 end record gone", zip64(t), func(b []byte) { b[len(b)-endSize-locator64Size] = 0 }, "zip64 end record is missing"},
+		{"zip64 counts", zip64(t), func(b []byte) { b[len(b)-endSize-locator64Size-end64Size+24]-- }, "several disks"},
+		{"zip64 contradicts", zip64(t), func(b []byte) { b[len(b)-10] ^= 1 }, "contradict"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if tc.change != nil {
+				tc.change(tc.zip)
+			}
+			_, err := Read(bytes.NewReader(tc.zip), int64(len(tc.zip)))
+			require.ErrorContains(t, err, tc.reason)
+			var ze *Error
+			require.ErrorAs(t, err, &ze)
+		})
+	}
+}
+
+// goZip is a zip of one entry with that extra field, in the directory and in the local header.
+func goZip(t testing.TB, extra string) []byte {
+	var buf bytes.Buffer
+	w := zip.NewWriter(&buf)
+	_, err := w.CreateHeader(&zip.FileHeader{Name: "a", Extra: []byte(extra)})
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+	return buf.Bytes()
+}
+
+// zip64 is a zip with so many entries that it needs the zip64 end records.
+func zip64(t testing.TB) []byte {
+	var files []content
+	for i := range 1 << 16 {
+		files = append(files, content{name: fmt.Sprint(i)})
+	}
+	return build(t, files)
+}
+
+// immense is a zip whose only entry says that it has 8 EiB.
+func immense() []byte {
+	var l Layout
+	local := l.Add(Header{Name: "a", Size: math.MaxInt64})
+	l.offset = int64(len(local))
+	return append(local, l.End()...)
+}
+
 func TestReadOfDescriptorsAndDeflate(t *testing.T) {
 	var buf bytes.Buffer
 	w := zip.NewWriter(&buf) // Go's writer puts sizes into data descriptors
@@ -204,8 +280,30 @@ func TestReadOfDescriptorsAndDeflate(t *testing.T) {
 	require.EqualValues(t, Deflated, d.Entries[1].Method)
 }
 
+// requireSameAsGo holds what was read against archive/zip, unless that refuses the zip.
+func requireSameAsGo(t *testing.T, d *Directory, data []byte) {
+	z, err := zip.NewReader(bytes.NewReader(data), int64(len(data)))
+	if err != nil {
+		return
+	}
+	require.Len(t, z.File, len(d.Entries))
+	for i, f := range z.File {
+		e := d.Entries[i]
+		require.Equal(t, f.Name, e.Name)
+		require.EqualValues(t, f.UncompressedSize64, e.Size)
+		require.EqualValues(t, f.CompressedSize64, e.Packed)
+		require.Equal(t, f.CRC32, e.CRC32)
+		offset, err := f.DataOffset()
+		require.NoError(t, err)
+		require.Equal(t, offset, e.Data)
+	}
+}
+
 func FuzzRead(f *testing.F) {
 	f.Add(build(f, sample))
+	f.Add(goZip(f, "\x75\x70\x09\x00\x01\x00\x00\x00\x00evil"))
+	f.Add(goZip(f, "\x01\x00\x00\x00\x01\x00\x00\x00"))
+	f.Add(immense())
 	f.Add([]byte("PK\x05\x06" + string(make([]byte, 18))))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		d, err := Read(bytes.NewReader(data), int64(len(data)))
@@ -217,5 +315,6 @@ func FuzzRead(f *testing.F) {
 				t.Fatalf("entry outside of the file: %+v", e)
 			}
 		}
+		requireSameAsGo(t, d, data)
 	})
 }

@@ -11,7 +11,7 @@ import io
 import json
 import os
 import pathlib
-import pickle
+import zipfile
 
 import torch
 
@@ -99,6 +99,27 @@ path = HERE / f"torchscript.torch{VERSION}.pt"
 torch.jit.save(torch.jit.script(torch.nn.Linear(1, 1)), str(path))
 
 if NEW:
+    # What Python's zipfile writes, with sizes in the local headers and, to a stream, behind the data.
+    class Stream(io.RawIOBase):
+        def __init__(self, to):
+            self.to = to
+
+        def writable(self):
+            return True
+
+        def write(self, b):
+            return self.to.write(b)
+
+    def rezip(name, to):
+        with zipfile.ZipFile(HERE / f"bare.torch{VERSION}.pt") as old, zipfile.ZipFile(to, "w") as new:
+            for info in old.infolist():
+                new.writestr(zipfile.ZipInfo(info.filename), old.read(info))
+        files[name] = tensors(state)
+
+    for name in (f"rezipped.torch{VERSION}.pt", f"streamed.torch{VERSION}.pt"):
+        with open(HERE / name, "wb") as to:
+            rezip(name, Stream(to) if name.startswith("streamed") else to)
+
     save("v3", {"f8": torch.ones(4).to(torch.float8_e4m3fn), "u16": torch.arange(5).to(torch.uint16),
                 "u64": torch.arange(2).to(torch.uint64)})
     save("meta", {"m": torch.empty(2, 3, device="meta"), "w": torch.ones(1)}, {"w": torch.ones(1)})

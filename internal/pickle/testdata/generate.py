@@ -1,7 +1,8 @@
 """Writes corpus.jsonl: pickles, and what CPython makes of them.
 
 Each line has the pickle (base64), the imports that it makes in their order, found by a walk over
-pickletools.genops that follows stack and memo, and one of: "value", the repr of the value when it is plain;
+pickletools.genops that follows stack and memo, and one of: "value", a text form of the value when it is plain (its
+SHA-256 when it is long);
 "error", when CPython refuses it; neither, when the value is not plain.
 
     python generate.py > corpus.jsonl
@@ -13,6 +14,7 @@ import collections
 import datetime
 import decimal
 import fractions
+import hashlib
 import io
 import json
 import pathlib
@@ -159,11 +161,13 @@ def emit(data, name):
             line["error"] = type(e).__name__
         else:
             if plain(value):
-                line["value"] = text(value)
+                form = text(value)
+                line["value"] = form if len(form) < 100 else "sha256:" + hashlib.sha256(form.encode()).hexdigest()
     print(json.dumps(line))
 
 
 shared = [1, 2]
+many = [str(i) for i in range(260)]
 values = {
     "scalars": [None, True, False, 0, 1, -1, 255, 256, 65535, 65536, 2**31 - 1, -(2**31), 2**31, 2**63 - 1, -(2**63), 2**63, -(2**80), 1.5, -0.0,
                 float("inf"), float("-inf"), float("nan"), 1e-310],
@@ -174,8 +178,8 @@ values = {
     "containers": [(), (1,), (1, 2), (1, 2, 3), (1, 2, 3, 4), [], [[]], {}, {"a": {}}, {1: 2, "b": (3,)}],
     "sets": [set(), {1, 2}, frozenset(), frozenset({"x"})],
     "shared": [shared, shared, (shared,), {"k": shared}],
-    "many": list(range(1500)),
-    "big dict": {f"k{i}": i for i in range(400)},
+    "many": [None] * 1100,
+    "late reference": many + [many[-1]],
     "tuple keys": {(1, 2): 3, ("a", (1.5,)): None},
     "equal keys": {1: "a", 2.0: "b", 2**70: "c", b"x": "d", "x": "e"},
     "ordered": collections.OrderedDict(a=1, b=2),
@@ -202,7 +206,7 @@ for name, value in values.items():
         emit(pickle.dumps(value, protocol), f"{name}, protocol {protocol}")
 for protocol in range(2, 6):
     emit(pickle.dumps(Slots(), protocol), f"slots, protocol {protocol}")
-    emit(pickle.dumps(Keywords(), protocol), f"keywords, protocol {protocol}")
+    emit(pickle.dumps(Keywords(a=1), protocol), f"keywords, protocol {protocol}")
 
 
 def random_value(depth):
