@@ -186,7 +186,7 @@ func (a *archive) layoutDiffers() (int64, error) {
 	var l zipfile.Layout
 	for _, e := range a.directory.Entries {
 		at := l.Offset()
-		local := l.Add(zipfile.Header{Name: e.Name, Size: e.Size, CRC32: e.CRC32, Place: placeOf(e.Name)})
+		local := l.Add(zipfile.Header{Name: e.Name, Size: e.Size, CRC32: e.CRC32, Place: placeOf(e.Name, e.Size)})
 		if off, err := a.differs(at, local); off >= 0 || err != nil {
 			return off, err
 		}

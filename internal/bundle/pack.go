@@ -108,10 +108,11 @@ func (c *Contents) manifest() (*Manifest, error) {
 	return m, nil
 }
 
-// placeOf asks for torch zips to begin at a multiple of 4096 bytes, the block of most file systems: so
-// that their records keep the alignment that torch gave them, and extents can be shared.
-func placeOf(name string) zipfile.Place {
-	if name == scalingName || strings.HasSuffix(name, "/"+modelName) {
+// placeOf asks for torch zips, and for all that is large, to begin at a multiple of 4096 bytes, the block
+// of most file systems: so that records keep the alignment that torch gave them, and extents can be
+// shared.
+func placeOf(name string, size int64) zipfile.Place {
+	if size >= 64<<10 || name == scalingName || strings.HasSuffix(name, "/"+modelName) {
 		return zipfile.Place{Modulus: 4096}
 	}
 	return zipfile.Place{}
@@ -188,7 +189,7 @@ func (w *archiveWriter) write(ctx context.Context, entries []entry, m *Manifest)
 }
 
 func (w *archiveWriter) add(ctx context.Context, e entry) (Digest, error) {
-	header := w.layout.Add(zipfile.Header{Name: e.name, Size: e.payload.Size, CRC32: e.payload.CRC32, Place: placeOf(e.name)})
+	header := w.layout.Add(zipfile.Header{Name: e.name, Size: e.payload.Size, CRC32: e.payload.CRC32, Place: placeOf(e.name, e.payload.Size)})
 	if _, err := w.copy(ctx, checkpoint.Literal(header)); err != nil {
 		return Digest{}, err
 	}
