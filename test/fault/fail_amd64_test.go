@@ -1,0 +1,147 @@
+package fault
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/bundlewatch/bundlewatch/test/internal/program"
+)
+
+// canFail are the calls that fail on full, broken, exhausted and read-only file systems.
+var canFail = []string{"write", "pwrite64", "fsync", "fdatasync", "renameat2", "mkdirat", "openat", "fchmod", "ftruncate"}
+
+// Each call that a pass makes in the artifact directory fails once: the pass says so, with the path and the
+// cause, leaves nothing half done, and the next one does what is left.
+func TestFailureOfEverySystemCall(t *testing.T) {
+	b := newBench(t)
+	want := map[string]set{"r1/1": b.addSet("1", memberSize, 1), "r1/2": b.addSet("2", memberSize, 11)}
+	for _, tc := range []struct {
+		errno unix.Errno
+		step  int // every so many calls
+	}{{unix.ENOSPC, 1}, {unix.EIO, 1}, {unix.EDQUOT, 5}, {unix.EROFS, 5}} {
+		t.Run(unix.ErrnoName(tc.errno), func(t *testing.T) {
+			b := &bench{T: t, dir: b.dir, artifacts: b.artifacts}
+			counts := tallies{}
+			for n := 1; b.failOnce(n, tc.errno, counts, want); n += tc.step {
+				require.False(t, t.Failed(), "call %d", n)
+			}
+			t.Log(counts)
+			total := counts.total()
+			require.Zero(t, total.torn+total.lost+total.duplicated)
+		})
+	}
+}
+
+// failOnce lets the n-th call of a pass fail, and tells whether there was one.
+func (b *bench) failOnce(n int, errno unix.Errno, counts tallies, want map[string]set) bool {
+	b.Helper()
+	b.forget()
+	x := &nth{n: n, react: func(call) reaction { return reaction{fail: errno} }, chosen: func(c call) bool {
+		return b.touchesArtifacts(c) && slices.Contains(canFail, c.name)
+	}}
+	r := trace(b, x.next, "once", "--config", b.config())
+	if x.met < n {
+		require.Zero(b, r.Code, r.Stderr)
+		b.requirePublished(want)
+		return false
+	}
+	b.requireTold(r, errno, x.at)
+	b.judge(counts.of(x.at.name), want)
+	return true
+}
+
+func (b *bench) requireTold(r program.Result, errno unix.Errno, at call) {
+	b.Helper()
+	require.Equal(b, 1, r.Code, "exit code after the failure of %s %q; stderr: %s", at.name, at.path, r.Stderr)
+	require.Contains(b, r.Stderr, errno.Error(), "after the failure of %s %q", at.name, at.path)
+	require.Contains(b, r.Stderr, at.path, "after the failure of %s", at.name)
+}
+
+// What is published is on the disk: files and directories are synced before the rename that makes them
+// visible, and the names of what is visible after it.
+func TestSyncedBeforeItIsVisible(t *testing.T) {
+	b := newBench(t)
+	b.addSet("1", memberSize, 1)
+	var calls []call
+	r := trace(b, func(c call) reaction {
+		if b.touchesArtifacts(c) {
+			calls = append(calls, c)
+		}
+		return reaction{}
+	}, "once", "--config", b.config())
+	require.Zero(t, r.Code, r.Stderr)
+
+	rename := slices.IndexFunc(calls, func(c call) bool { return c.name == "renameat2" })
+	require.GreaterOrEqual(t, rename, 0)
+	bundle := filepath.Join(b.artifacts, "w/r1/1")
+	require.Equal(t, bundle, calls[rename].path)
+	staging := ""
+	for _, name := range bundleFiles {
+		last := lastIndex(calls[:rename], func(c call) bool { return c.name == "write" && filepath.Base(c.path) == name })
+		require.GreaterOrEqual(t, last, 0, "no write to %s", name)
+		staging = filepath.Dir(calls[last].path)
+		require.True(t, synced(calls[last:rename], calls[last].path), "%s is not synced between its last write and the rename", name)
+	}
+	require.True(t, strings.HasPrefix(staging, filepath.Join(b.artifacts, ".staging")), staging)
+	created := lastIndex(calls[:rename], func(c call) bool { return c.name == "openat" && filepath.Dir(c.path) == staging })
+	require.True(t, synced(calls[created:rename], staging), "the staging directory is not synced before the rename")
+	require.True(t, synced(calls[rename:], filepath.Dir(bundle)), "the rename is not synced")
+	for i, c := range calls {
+		if c.name == "mkdirat" && !strings.HasPrefix(c.path, filepath.Join(b.artifacts, ".staging/")) {
+			require.True(t, synced(calls[i:], filepath.Dir(c.path)), "the entry of %s is not synced", c.path)
+		}
+	}
+}
+
+func lastIndex(calls []call, is func(call) bool) int {
+	for i := len(calls) - 1; i >= 0; i-- {
+		if is(calls[i]) {
+			return i
+		}
+	}
+	return -1
+}
+
+func synced(calls []call, path string) bool {
+	return slices.ContainsFunc(calls, func(c call) bool { return c.name == "fsync" && c.path == path })
+}
+
+// A read of a member fails: the set is told with the file and the cause, and bundled by the next pass.
+func TestFailureOfEveryRead(t *testing.T) {
+	b := newBench(t)
+	want := map[string]set{"r1/1": b.addSet("1", memberSize, 1)}
+	counts := tallies{}
+	for n := 1; ; n++ {
+		b.forget()
+		require.NoError(t, os.MkdirAll(b.artifacts, 0o755))
+		x := &nth{n: n, chosen: b.readsBytes, react: func(call) reaction { return reaction{fail: unix.EIO} }}
+		r := trace(b, x.next, "once", "--config", b.config())
+		if x.met < n {
+			break
+		}
+		told := r.Stdout + r.Stderr
+		require.Contains(t, told, unix.EIO.Error(), "after the failure of read %d of %q", n, x.at.path)
+		require.Contains(t, told, filepath.Base(x.at.path), "after the failure of read %d", n)
+		b.requirePublished(map[string]set{})
+		b.judge(counts.of(x.at.name), want)
+	}
+	t.Log(counts)
+	require.NotZero(t, counts.total().points)
+}
+
+// readsBytes tells whether a call reads from a checkpoint, and does not only ask whether it ends here.
+func (b *bench) readsBytes(c call) bool {
+	info, err := os.Stat(c.path)
+	return b.readsMember(c) && err == nil && c.offset < info.Size()
+}
+
+// readsMember tells whether a call reads from a checkpoint.
+func (b *bench) readsMember(c call) bool {
+	return (c.name == "pread64" || c.name == "read") && strings.HasSuffix(c.path, ".ckpt")
+}

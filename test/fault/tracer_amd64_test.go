@@ -1,0 +1,287 @@
+package fault
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"syscall"
+	"testing"
+	"unsafe"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/bundlewatch/bundlewatch/test/internal/program"
+)
+
+// call is a system call that a traced program is about to make.
+type call struct {
+	name string
+	// path is what it is about: the file of the descriptor, or the path argument; of a rename the target.
+	path string
+	// changes tells that the call could change what is on disk, or what others see of it.
+	changes bool
+	// offset is where a pread64 begins in the file.
+	offset int64
+}
+
+// reaction is what to do about a call. The zero value lets it be made.
+type reaction struct {
+	kill bool       // end the program with SIGKILL; the call is not made
+	fail unix.Errno // the call is not made and returns this
+}
+
+// signature says where a system call has what it is about: a descriptor, or a path that may be
+// relative to a descriptor.
+type signature struct {
+	name    string
+	fd      int // argument that is a descriptor, -1 for the working directory
+	path    int // argument that is a path, -1 for none
+	changes bool
+}
+
+// signatures are of the calls that are told. Numbers differ between architectures; names do not.
+var signatures = map[uint64]signature{
+	unix.SYS_OPENAT:          {"openat", 0, 1, false}, // see opensForWriting
+	unix.SYS_MKDIRAT:         {"mkdirat", 0, 1, true},
+	unix.SYS_MKDIR:           {"mkdir", -1, 0, true},
+	unix.SYS_UNLINKAT:        {"unlinkat", 0, 1, true},
+	unix.SYS_UNLINK:          {"unlink", -1, 0, true},
+	unix.SYS_RMDIR:           {"rmdir", -1, 0, true},
+	unix.SYS_RENAME:          {"rename", -1, 1, true},
+	unix.SYS_RENAMEAT:        {"renameat", 2, 3, true},
+	unix.SYS_RENAMEAT2:       {"renameat2", 2, 3, true},
+	unix.SYS_LINKAT:          {"linkat", 2, 3, true},
+	unix.SYS_FCHMODAT:        {"fchmodat", 0, 1, true},
+	unix.SYS_FCHMOD:          {"fchmod", 0, -1, true},
+	unix.SYS_FTRUNCATE:       {"ftruncate", 0, -1, true},
+	unix.SYS_FALLOCATE:       {"fallocate", 0, -1, true},
+	unix.SYS_WRITE:           {"write", 0, -1, true},
+	unix.SYS_PWRITE64:        {"pwrite64", 0, -1, true},
+	unix.SYS_WRITEV:          {"writev", 0, -1, true},
+	unix.SYS_COPY_FILE_RANGE: {"copy_file_range", 2, -1, true},
+	unix.SYS_SENDFILE:        {"sendfile", 0, -1, true},
+	unix.SYS_IOCTL:           {"ioctl", 0, -1, true}, // FICLONE and FICLONERANGE
+	unix.SYS_FSYNC:           {"fsync", 0, -1, true},
+	unix.SYS_FDATASYNC:       {"fdatasync", 0, -1, true},
+	unix.SYS_FLOCK:           {"flock", 0, -1, true},
+	unix.SYS_CLOSE:           {"close", 0, -1, true},
+	unix.SYS_READ:            {"read", 0, -1, false},
+	unix.SYS_PREAD64:         {"pread64", 0, -1, false},
+}
+
+const opensForWriting = unix.O_WRONLY | unix.O_RDWR | unix.O_CREAT | unix.O_TRUNC
+
+// tracer follows one program and all its threads through their system calls (ptrace(2)).
+type tracer struct {
+	pid     int
+	react   func(call) reaction
+	failing map[int]unix.Errno // by thread, between the entry and the exit of a call
+	known   map[int]bool       // threads that were met
+	status  unix.WaitStatus
+}
+
+// trace runs the program, asks react about every call of signatures that is about to be made, one at a
+// time over all threads, and does as it says.
+func trace(b *bench, react func(call) reaction, args ...string) program.Result {
+	b.Helper()
+	runtime.LockOSThread() // ptrace and wait belong to a thread
+	defer runtime.UnlockOSThread()
+	out, errs := tempFile(b.T), tempFile(b.T)
+	argv := append([]string{program.Path()}, args...)
+	pid, err := syscall.ForkExec(argv[0], argv, &syscall.ProcAttr{Env: os.Environ(), Sys: &syscall.SysProcAttr{Ptrace: true},
+		Files: []uintptr{0, out.Fd(), errs.Fd()}})
+	require.NoError(b, err)
+	tr := &tracer{pid: pid, react: react, failing: make(map[int]unix.Errno), known: map[int]bool{pid: true}}
+	require.NoError(b, tr.follow())
+	code := -1
+	if tr.status.Exited() {
+		code = tr.status.ExitStatus()
+	}
+	return program.Result{Code: code, Stdout: contentOf(b.T, out), Stderr: contentOf(b.T, errs)}
+}
+
+func tempFile(t *testing.T) *os.File {
+	f, err := os.CreateTemp("", "bundlewatch-suite-*.txt")
+	require.NoError(t, err)
+	require.NoError(t, os.Remove(f.Name()))
+	return f
+}
+
+func contentOf(t *testing.T, f *os.File) string {
+	defer f.Close()
+	info, err := f.Stat()
+	require.NoError(t, err)
+	data := make([]byte, info.Size())
+	if len(data) > 0 {
+		_, err = f.ReadAt(data, 0)
+		require.NoError(t, err)
+	}
+	return string(data)
+}
+
+func (t *tracer) follow() error {
+	var ws unix.WaitStatus
+	if _, err := wait(t.pid, &ws); err != nil { // stopped at its exec
+		return err
+	}
+	options := unix.PTRACE_O_TRACESYSGOOD | unix.PTRACE_O_TRACECLONE | unix.PTRACE_O_EXITKILL
+	if err := unix.PtraceSetOptions(t.pid, options); err != nil {
+		return fmt.Errorf("set ptrace options: %w", err)
+	}
+	for tid, signal := t.pid, 0; ; {
+		if err := unix.PtraceSyscall(tid, signal); err != nil && !errors.Is(err, unix.ESRCH) {
+			return fmt.Errorf("let thread go on: %w", err)
+		}
+		var err error
+		if tid, signal, err = t.nextStop(); err != nil || tid == 0 {
+			return err
+		}
+	}
+}
+
+// nextStop waits for a thread to stop, and returns it with the signal that it is to get; 0 when the program
+// has ended.
+func (t *tracer) nextStop() (tid, signal int, err error) {
+	for {
+		var ws unix.WaitStatus
+		tid, err := wait(-1, &ws)
+		switch {
+		case errors.Is(err, unix.ECHILD):
+			return 0, 0, nil
+		case err != nil:
+			return 0, 0, fmt.Errorf("wait for a stop: %w", err)
+		case ws.Stopped():
+			signal, err := t.stopped(tid, ws)
+			return tid, signal, err
+		case tid == t.pid:
+			t.status = ws
+		}
+	}
+}
+
+// wait waits for a child or tracee of this thread.
+func wait(pid int, ws *unix.WaitStatus) (int, error) {
+	for {
+		tid, err := unix.Wait4(pid, ws, unix.WALL|unix.WNOTHREAD, nil)
+		if !errors.Is(err, unix.EINTR) {
+			return tid, err
+		}
+	}
+}
+
+func (t *tracer) stopped(tid int, ws unix.WaitStatus) (signal int, err error) {
+	first := !t.known[tid]
+	t.known[tid] = true
+	switch s := ws.StopSignal(); {
+	case s == unix.SIGTRAP|0x80:
+		err = t.atCall(tid)
+		if errors.Is(err, unix.ESRCH) { // killed meanwhile
+			err = nil
+		}
+		return 0, err
+	case s == unix.SIGTRAP, s == unix.SIGSTOP && first:
+		return 0, nil
+	default:
+		return int(s), nil
+	}
+}
+
+// syscallInfo is struct ptrace_syscall_info of linux/ptrace.h.
+type syscallInfo struct {
+	op     uint8
+	_      [3]uint8
+	_      uint32
+	_, _   uint64
+	number uint64
+	args   [6]uint64
+	_      [4]uint64
+}
+
+const (
+	ptraceGetSyscallInfo = 0x420e
+	opEntry              = 1
+)
+
+func (t *tracer) atCall(tid int) error {
+	var info syscallInfo
+	if _, _, errno := unix.Syscall6(unix.SYS_PTRACE, ptraceGetSyscallInfo, uintptr(tid), unsafe.Sizeof(info),
+		uintptr(unsafe.Pointer(&info)), 0, 0); errno != 0 {
+		return errno
+	}
+	if info.op != opEntry {
+		return t.atExit(tid)
+	}
+	sig, ok := signatures[info.number]
+	if !ok {
+		return nil
+	}
+	c := call{name: sig.name, changes: sig.changes, path: t.subject(sig, info.args)}
+	switch info.number {
+	case unix.SYS_OPENAT:
+		c.changes = info.args[2]&opensForWriting != 0
+	case unix.SYS_PREAD64:
+		c.offset = int64(info.args[3])
+	}
+	r := t.react(c)
+	if r.kill {
+		return unix.Kill(t.pid, unix.SIGKILL)
+	}
+	if r.fail != 0 {
+		t.failing[tid] = r.fail
+		return setRegisters(tid, func(regs *unix.PtraceRegs) { regs.Orig_rax = ^uint64(0) })
+	}
+	return nil
+}
+
+// atExit gives a call that was not made its result.
+func (t *tracer) atExit(tid int) error {
+	errno, ok := t.failing[tid]
+	if !ok {
+		return nil
+	}
+	delete(t.failing, tid)
+	return setRegisters(tid, func(regs *unix.PtraceRegs) { regs.Rax = -uint64(errno) })
+}
+
+func setRegisters(tid int, change func(*unix.PtraceRegs)) error {
+	var regs unix.PtraceRegs
+	if err := unix.PtraceGetRegs(tid, &regs); err != nil {
+		return err
+	}
+	change(&regs)
+	return unix.PtraceSetRegs(tid, &regs)
+}
+
+// subject returns the path that a call is about, "" when it cannot be told.
+func (t *tracer) subject(sig signature, args [6]uint64) string {
+	base := fmt.Sprintf("/proc/%d/cwd", t.pid)
+	if sig.fd >= 0 && int32(args[sig.fd]) != unix.AT_FDCWD {
+		base = fmt.Sprintf("/proc/%d/fd/%d", t.pid, int32(args[sig.fd]))
+	}
+	target, _ := os.Readlink(base)
+	if sig.path < 0 {
+		return target
+	}
+	path := t.text(args[sig.path])
+	if filepath.IsAbs(path) {
+		return filepath.Clean(path)
+	}
+	return filepath.Join(target, path)
+}
+
+// text reads a string from the program's memory.
+func (t *tracer) text(address uint64) string {
+	memory, err := os.Open(fmt.Sprintf("/proc/%d/mem", t.pid))
+	if err != nil {
+		return ""
+	}
+	defer memory.Close()
+	buffer := make([]byte, unix.PathMax)
+	n, _ := memory.ReadAt(buffer, int64(address))
+	text, _, _ := bytes.Cut(buffer[:n], []byte{0})
+	return string(text)
+}

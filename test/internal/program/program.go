@@ -1,0 +1,77 @@
+// Package program builds the bundlewatch command and runs it for the suites that take minutes.
+package program
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+// path is where Main put the binary.
+var path string
+
+// Main builds the binary, runs the tests of a package and removes it again. It does not return.
+func Main(m *testing.M) {
+	if !wanted() {
+		os.Exit(m.Run())
+	}
+	dir, err := build()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		os.RemoveAll(dir)
+		os.Exit(code)
+	}))
+}
+
+func build() (dir string, err error) {
+	if dir, err = os.MkdirTemp("", "bundlewatch-suite-"); err != nil {
+		return "", err
+	}
+	path = filepath.Join(dir, "bundlewatch")
+	if out, err := exec.Command("go", "build", "-o", path, "github.com/bundlewatch/bundlewatch/cmd/bundlewatch").CombinedOutput(); err != nil {
+		os.RemoveAll(dir)
+		return "", fmt.Errorf("build bundlewatch: %w\n%s", err, out)
+	}
+	return dir, nil
+}
+
+func wanted() bool { return os.Getenv("BUNDLEWATCH_SLOW") != "" }
+
+// Slow skips a test that was not asked for.
+func Slow(t testing.TB) {
+	t.Helper()
+	if !wanted() {
+		t.Skip("part of the slow suites: make slow, or BUNDLEWATCH_SLOW=1")
+	}
+}
+
+// Path returns where the binary is.
+func Path() string { return path }
+
+// Result is what a run of the program left.
+type Result struct {
+	Code           int // exit code, -1 when it was killed
+	Stdout, Stderr string
+	MaxRSS         int64 // peak of the resident set, in bytes
+}
+
+// Run runs the program until it ends.
+func Run(t testing.TB, args ...string) Result {
+	t.Helper()
+	cmd := exec.Command(path, args...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil && !errors.As(err, new(*exec.ExitError)) {
+		t.Fatalf("run %v: %v", args, err)
+	}
+	return Result{Code: cmd.ProcessState.ExitCode(), Stdout: out.String(), Stderr: errs.String(), MaxRSS: maxRSS(cmd.ProcessState)}
+}
