@@ -144,6 +144,9 @@ func logEvent(log zerolog.Logger, e daemon.Event) {
 	}
 	if e.Kind == daemon.Bundled {
 		line = line.Int64("bytes", e.Bytes).Int("tensors", e.Tensors).Float64("seconds", e.Seconds)
+		if len(e.Notes) > 0 {
+			line = line.Str("notes", strings.Join(e.Notes, "; "))
+		}
 	}
 	line.Msg(text)
 }

@@ -17,7 +17,15 @@ import (
 	"github.com/bundlewatch/bundlewatch/internal/snapshot"
 )
 
-// freeze reads the config files of a set as they are now, in the order in which they are merged.
+// configError tells that the config of a set cannot be frozen until somebody mends it.
+type configError struct{ err error }
+
+func (e *configError) Error() string { return "freeze config: " + e.err.Error() }
+
+func (e *configError) Unwrap() error { return e.err }
+
+// freeze reads the config files of a set as they are now, in the order in which they are merged. A
+// [*configError] is about the files, any other error about the moment.
 func freeze(w config.Watch, captures pattern.Captures) ([]snapshot.File, error) {
 	root, err := os.OpenRoot(w.Root)
 	if err != nil {
@@ -29,11 +37,11 @@ func freeze(w config.Watch, captures pattern.Captures) ([]snapshot.File, error) 
 	for _, p := range w.Config.Files {
 		g, err := p.Bind(captures)
 		if err != nil {
-			return nil, fmt.Errorf("freeze config: %w", err)
+			return nil, &configError{err}
 		}
 		paths, err := g.Expand(root)
 		if err != nil {
-			return nil, fmt.Errorf("freeze config: %w", err)
+			return nil, freezeError(err)
 		}
 		for _, path := range paths {
 			if seen[path] {
@@ -45,12 +53,19 @@ func freeze(w config.Watch, captures pattern.Captures) ([]snapshot.File, error) 
 				continue // removed since the directory was listed
 			}
 			if err != nil {
-				return nil, fmt.Errorf("freeze config: %w", err)
+				return nil, freezeError(err)
 			}
 			frozen = append(frozen, f)
 		}
 	}
 	return frozen, nil
+}
+
+func freezeError(err error) error {
+	if errors.Is(err, snapshot.ErrTooLarge) || errors.Is(err, snapshot.ErrNotRegular) || errors.Is(err, fs.ErrPermission) {
+		return &configError{err}
+	}
+	return fmt.Errorf("freeze config: %w", err)
 }
 
 // archived names frozen files for the archive, each by a name of its own.

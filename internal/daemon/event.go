@@ -9,11 +9,11 @@ type Kind string
 const (
 	Bundled         Kind = "bundle"           // a bundle was published
 	PublishedBefore Kind = "published_before" // the set was published earlier, with the same content
-	Ready           Kind = "ready"            // check: the set is complete and would be bundled
+	Ready           Kind = "ready"            // check: the set is complete and would be bundled, from the files in Members
 	Waiting         Kind = "waiting"          // the set is not complete yet, for Waits
 	Expired         Kind = "expired"          // the set has waited longer than expire, for Waits
-	Refused         Kind = "refused"          // the file or set cannot be bundled as it is, for Reason
-	Failed          Kind = "failed"           // bundling failed for a reason outside of the set; it is tried again
+	Refused         Kind = "refused"          // the file or set cannot be bundled as it is, for Reason; looked at again when it changes
+	Failed          Kind = "failed"           // it could not be read, written or published, for Reason; a daemon tries again
 	Skipped         Kind = "skipped"          // a symbolic link, or a file passed over for a newer one
 	RootGone        Kind = "root_gone"        // the root of a watch is missing
 	RootBack        Kind = "root_back"        // it can be listed again
@@ -25,17 +25,17 @@ type Event struct {
 	Watch   string   `json:"watch"`
 	Key     string   `json:"key,omitempty"`
 	Role    string   `json:"role,omitempty"`
-	Path    string   `json:"path,omitempty"`   // of the bundle, or of the file in question; absolute
-	Reason  string   `json:"reason,omitempty"` // for people
-	Waits   []string `json:"waits,omitempty"`  // one entry per role
-	Members []string `json:"members,omitempty"`
+	Path    string   `json:"path,omitempty"`    // of the bundle, or of the file in question; absolute
+	Reason  string   `json:"reason,omitempty"`  // for people
+	Waits   []string `json:"waits,omitempty"`   // one entry per role
+	Members []string `json:"members,omitempty"` // roles; the paths of their files for Ready
 	Bytes   int64    `json:"bytes,omitempty"`   // of the archive
 	Tensors int      `json:"tensors,omitempty"` // in the archive
 	Seconds float64  `json:"seconds,omitempty"` // from the first read to the rename
 	Notes   []string `json:"notes,omitempty"`
 }
 
-// Counts are the totals of a pass.
+// Counts are the totals of a pass: Waiting counts Expired too, and Failed missing roots.
 type Counts struct {
 	Bundled         int `json:"bundled"`
 	PublishedBefore int `json:"published_before"`
@@ -46,7 +46,7 @@ type Counts struct {
 	Skipped         int `json:"skipped"`
 }
 
-// Add counts an event.
+// Add counts an event by its kind.
 func (c *Counts) Add(k Kind) {
 	switch k {
 	case Bundled:
@@ -80,10 +80,17 @@ type Progress interface {
 type Options struct {
 	// Tool is the program's name and version, for manifests.
 	Tool string
-	// Emit receives every event, from one goroutine at a time.
+	// Emit receives every event, from one goroutine at a time. It must not be nil.
 	Emit func(Event)
 	// Progress may be nil.
 	Progress Progress
 	// Now is the clock; time.Now when nil.
 	Now func() time.Time
+}
+
+func (o Options) now() time.Time {
+	if o.Now != nil {
+		return o.Now()
+	}
+	return time.Now()
 }

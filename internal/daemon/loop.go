@@ -2,8 +2,6 @@ package daemon
 
 import (
 	"context"
-	"errors"
-	"io/fs"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,22 +32,23 @@ func (p *packer) serve(orders <-chan order) {
 // loop runs an engine in the daemon.
 type loop struct {
 	*engine
-	source    watch.Source
-	log       zerolog.Logger
-	orders    chan<- order
-	listed    func() // called once, after the first listing or when there is no root to list
-	beat      atomic.Int64
-	attention map[*set]bool // sets that are not done
-	queue     []*set        // complete sets, oldest first
-	inflight  *set
-	job       *job
-	reply     chan outcome
+	source   watch.Source
+	log      zerolog.Logger
+	orders   chan<- order
+	listed   func() // called once, after the first listing or when there is no root to list
+	beat     atomic.Int64
+	due      map[*set]time.Time // when time alone can change what is to be done with a set
+	misfits  map[*set]bool      // sets that were refused for their config
+	queue    []*set             // complete sets, oldest first
+	inflight *set
+	job      *job
+	reply    chan outcome
 }
 
 func newLoop(e *engine, log zerolog.Logger, orders chan<- order, listed func()) *loop {
 	e.patient = true
 	l := &loop{engine: e, source: sourceOf(e.watch), log: log, orders: orders, listed: sync.OnceFunc(listed),
-		attention: make(map[*set]bool), reply: make(chan outcome, 1)}
+		due: make(map[*set]time.Time), misfits: make(map[*set]bool), reply: make(chan outcome, 1)}
 	l.beat.Store(l.now().UnixNano())
 	return l
 }
@@ -96,7 +95,11 @@ func (l *loop) end() {
 		l.received(<-l.reply)
 	}
 	for _, s := range l.table.Sets() {
-		l.release(s)
+		for _, r := range l.table.Roles() {
+			for _, m := range s.Candidates(r.Name) {
+				l.drop(m)
+			}
+		}
 	}
 }
 
@@ -129,9 +132,9 @@ func (l *loop) follow(ctx context.Context, facts <-chan watch.Fact, ended <-chan
 }
 
 // next prepares the order for the first set in the queue that is still to be bundled; nil while the
-// packer works for this engine.
+// packer works for this engine, or the disk was full a moment ago.
 func (l *loop) next() *set {
-	for l.inflight == nil && len(l.queue) > 0 {
+	for l.inflight == nil && len(l.queue) > 0 && !l.now().Before(l.resume) {
 		s := l.queue[0]
 		if v, same := l.judge(s); !s.State.settled && (v == ready || v == regroups) {
 			l.job = l.engine.job(s, same)
@@ -139,6 +142,7 @@ func (l *loop) next() *set {
 		}
 		s.State.busy = false
 		l.queue = l.queue[1:]
+		l.consider(s)
 	}
 	return nil
 }
@@ -158,7 +162,6 @@ func (l *loop) learn(f watch.Fact) {
 		return
 	}
 	for _, s := range l.take(f) {
-		l.attention[s] = true
 		l.consider(s)
 	}
 }
@@ -168,47 +171,50 @@ func (l *loop) received(out outcome) {
 	s := l.inflight
 	l.inflight = nil
 	l.finish(s, l.job, out)
-	l.attention[s] = true
+	if out.manifest != nil {
+		l.passedOver(s)
+	}
 	l.consider(s)
 }
 
-// turn looks at everything that is not done.
+// turn looks at the sets for which something has become due.
 func (l *loop) turn() {
-	for s := range l.attention {
-		l.consider(s)
+	now := l.now()
+	for s, due := range l.due {
+		if !now.Before(due) {
+			l.consider(s)
+		}
 	}
 }
 
-// consider does what is to be done with a set now.
+// consider does what is to be done with a set now, and notes when to look at it again without a word
+// from the watcher or the packer.
 func (l *loop) consider(s *set) {
-	if s.State.settled || l.table.Find(l.anyPath(s)) == nil {
-		delete(l.attention, s)
-		return
+	delete(l.due, s)
+	switch {
+	case s.State.settled || s.State.busy || l.table.Current(s) != s:
+	case s.State.misfit != nil:
+		l.misfits[s] = true
+	case l.now().Before(s.State.retry):
+		l.due[s] = s.State.retry
+	default:
+		l.act(s)
 	}
-	if s.State.busy || l.now().Before(s.State.retry) {
-		return
-	}
+}
+
+func (l *loop) act(s *set) {
 	switch v, _ := l.judge(s); v {
 	case waits:
 		l.wait(s)
 	case published:
+		path := l.publishedAs(s)
 		l.done(s)
-		l.emit(Event{Kind: PublishedBefore, Key: s.Key, Path: l.publishedAs(s)})
+		l.emit(Event{Kind: PublishedBefore, Key: s.Key, Path: path})
 	case regroups:
 		l.regroup(s)
 	case ready:
 		l.enqueue(s)
 	}
-}
-
-// anyPath returns the path of a member, "" when the set was forgotten.
-func (l *loop) anyPath(s *set) string {
-	for _, r := range l.table.Roles() {
-		if m := s.Member(r.Name); m != nil {
-			return m.Path
-		}
-	}
-	return ""
 }
 
 func (l *loop) enqueue(s *set) {
@@ -224,40 +230,48 @@ func (l *loop) regroup(s *set) {
 		l.tell(s, Event{Kind: Waiting, Key: s.Key,
 			Waits: []string{"the members of a published set are written anew one by one; waits up to " + l.watch.Regroup.String() + " for the others"}})
 	}
-	if !l.now().Before(s.State.regroupAt) {
-		l.enqueue(s)
+	if l.now().Before(s.State.regroupAt) {
+		l.due[s] = s.State.regroupAt
+		return
 	}
+	l.enqueue(s)
 }
 
-// wait tells refusals at once, and a set that has waited too long once.
+// wait tells faulty members at once, and a set that has waited too long once.
 func (l *loop) wait(s *set) {
 	l.reprove(s)
-	ev := Event{Kind: Expired, Key: s.Key}
-	for _, m := range s.Missing() {
-		if m.Refused {
-			l.tell(s, Event{Kind: Refused, Key: s.Key, Role: m.Role, Path: l.absolute(m.Path), Reason: m.Reason.Error()})
-			return
-		}
-		ev.Waits = append(ev.Waits, m.String())
+	if s.Complete() {
+		l.act(s)
+		return
 	}
-	if !s.State.expired && len(ev.Waits) > 0 && l.now().Sub(s.Since) >= l.watch.Expire {
-		s.State.expired = true
-		l.emit(ev)
+	faulty := l.tellFaults(s)
+	expiry := s.Since.Add(l.watch.Expire)
+	switch {
+	case s.State.expired:
+	case l.now().Before(expiry):
+		l.due[s] = expiry
+	case faulty:
 		l.release(s)
+	default:
+		s.State.expired = true
+		l.emit(Event{Kind: Expired, Key: s.Key, Waits: waitTexts(s)})
+		l.release(s)
+	}
+	if l.now().Before(s.State.retry) {
+		l.due[s] = s.State.retry
 	}
 }
 
-// reprove tries again to open members that could not be opened for a passing reason.
+// reprove tries again to prove members that could not be proven for a passing reason.
 func (l *loop) reprove(s *set) {
 	for _, r := range l.table.Roles() {
 		m := s.Member(r.Name)
 		if m == nil || m.Value == nil || m.Wait == nil || m.Refused {
 			continue
 		}
-		s.State.retry = l.now().Add(retryAfter)
-		m.Wait, m.Refused = l.examine(m.Value, &watch.Fact{Path: m.Path, Stat: m.Value.stat})
-		if errors.Is(m.Wait, errChanged) {
-			m.Value = nil
+		l.prove(s, r.Name, m, &watch.Fact{Path: m.Path, Stat: m.Value.stat, Evidence: m.Value.evidence})
+		if m.Value != nil && m.Wait != nil {
+			s.State.retry = l.now().Add(retryAfter)
 		}
 	}
 }
@@ -265,34 +279,31 @@ func (l *loop) reprove(s *set) {
 // release gives up the descriptors of a set. A member whose name is gone is then lost.
 func (l *loop) release(s *set) {
 	for _, r := range l.table.Roles() {
-		for _, path := range l.pathsOf(s, r.Name) {
-			m := s.Candidate(r.Name, path)
-			if m == nil || m.Value == nil || m.Value.handle == nil {
+		for _, m := range s.Candidates(r.Name) {
+			if m.Value == nil || m.Value.handle == nil {
 				continue
 			}
 			l.drop(m)
-			if _, err := watch.Lstat(l.watch.Root, path); errors.Is(err, fs.ErrNotExist) {
-				l.remove(path)
+			if l.isGone(m.Path) {
+				l.remove(m.Path)
 			}
 		}
 	}
 }
 
-func (l *loop) pathsOf(s *set, role string) []string {
-	m := s.Member(role)
-	if m == nil {
-		return nil
-	}
-	return append([]string{m.Path}, s.Older(role)...)
-}
-
-// retryMisfits looks again at sets that were refused for their config.
+// retryMisfits looks again at sets that were refused for a config that is another one now.
 func (l *loop) retryMisfits() {
-	for _, s := range l.table.Sets() {
-		if s.State.misfit {
-			s.State.settled = false
-			l.attention[s] = true
-			l.consider(s)
+	for s := range l.misfits {
+		if s.State.misfit == nil || l.table.Current(s) != s {
+			delete(l.misfits, s)
+			continue
 		}
+		frozen, err := freeze(l.watch, s.Captures)
+		if err != nil || (s.State.misfit.config != nil && !changed(frozen, s.State.misfit.config)) {
+			continue
+		}
+		delete(l.misfits, s)
+		s.State.misfit = nil
+		l.consider(s)
 	}
 }

@@ -56,11 +56,11 @@ func duplicate(f *os.File) (*os.File, error) {
 	var fd int
 	var dupErr error
 	err = raw.Control(func(old uintptr) { fd, dupErr = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 0) })
-	switch {
-	case errors.Is(err, os.ErrClosed):
+	if err != nil { // closed: Control fails for nothing else, with an error that has no name
 		return nil, errChanged
-	case err != nil || dupErr != nil:
-		return nil, fmt.Errorf("open %q again: %w", f.Name(), errors.Join(err, dupErr))
+	}
+	if dupErr != nil {
+		return nil, fmt.Errorf("open %q again: %w", f.Name(), dupErr)
 	}
 	return os.NewFile(uintptr(fd), f.Name()), nil
 }
@@ -73,12 +73,23 @@ func (f *file) close() {
 	}
 }
 
-// unlinkedOnly tells whether the only difference between two states of a kept descriptor is that names
-// of the file were removed, which moves ctime but no byte.
-func unlinkedOnly(before, after watch.Stat) bool {
-	removed := after.Nlink < before.Nlink
-	after.Nlink, after.ChangeTime = before.Nlink, before.ChangeTime
-	return removed && after.Same(before)
+// onlyNames tells whether all that happened to a kept file between two states is that names of it were
+// removed or changed, which moves ctime but no byte: it has fewer names, or it is no longer where it
+// was found. Whoever asks compares the content.
+func (f *file) onlyNames(root string, before, after watch.Stat) bool {
+	if f.handle == nil || after.ChangeTime == before.ChangeTime {
+		return false
+	}
+	fewer := after.Nlink < before.Nlink
+	after.ChangeTime = before.ChangeTime
+	if !after.Same(before) {
+		return false
+	}
+	if fewer {
+		return true
+	}
+	_, err := watch.Lstat(root, f.path)
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 // content is what of a checkpoint goes into an archive.

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 
@@ -15,12 +16,12 @@ import (
 
 // Once bundles all sets that are complete now. What happens to each set is told by events; the error is
 // about the pass as a whole.
-func Once(ctx context.Context, c *config.Config, opts Options) error {
+func Once(ctx context.Context, c *config.Config, opts Options) (err error) {
 	s, err := store.Open(c.Artifacts.Dir, bundle.ManifestName)
 	if err != nil {
 		return err
 	}
-	defer s.Close()
+	defer func() { err = errors.Join(err, s.Close()) }()
 	p := newPacker(s, opts)
 	for _, w := range c.Watches {
 		e := newEngine(w, s, opts)
@@ -61,9 +62,7 @@ func newPacker(s *store.Local, opts Options) *packer {
 	if err != nil {
 		host = "unknown"
 	}
-	p := &packer{store: s, tool: opts.Tool, host: host, progress: opts.Progress}
-	p.now = (&engine{opts: opts}).now
-	return p
+	return &packer{store: s, tool: opts.Tool, host: host, progress: opts.Progress, now: opts.now}
 }
 
 // look lists the root and proves what has settled. A missing root is told, not an error.
@@ -97,9 +96,6 @@ func (e *engine) bundleAll(ctx context.Context, p *packer) error {
 		default:
 			j := e.job(s, same)
 			e.finish(s, j, p.pack(ctx, j))
-			if len(s.Missing()) > 0 && s.State.told == "" {
-				e.report(s) // a member changed while it was read
-			}
 		}
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("stopped before all sets were bundled: %w", err)

@@ -32,7 +32,8 @@ type job struct {
 // same content.
 type outcome struct {
 	manifest *bundle.Manifest
-	path     string // of the bundle
+	path     string          // of the bundle
+	config   []snapshot.File // as it was frozen; nil when the attempt did not come that far
 	took     time.Duration
 	err      error
 }
@@ -47,7 +48,7 @@ type packer struct {
 }
 
 // pack bundles a set. A kept file whose name was removed while it was read is read again: the removal
-// moves ctime, which cannot be told from a change.
+// moves ctime, as a change does.
 func (p *packer) pack(ctx context.Context, j *job) outcome {
 	begin := p.now()
 	const attempts = 3
@@ -62,8 +63,8 @@ func (p *packer) pack(ctx context.Context, j *job) outcome {
 	return out
 }
 
-// errUnlinked tells that names of a kept file were removed while it was read.
-var errUnlinked = fmt.Errorf("%w: its name was removed", errChanged)
+// errUnlinked tells that names of a kept file were removed or changed while it was read.
+var errUnlinked = fmt.Errorf("%w: a name of it was removed", errChanged)
 
 // source is a member that is open for reading.
 type source struct {
@@ -85,9 +86,13 @@ func (p *packer) attempt(ctx context.Context, j *job) outcome {
 	if err != nil {
 		return outcome{err: err}
 	}
-	c, err := p.contents(j, sources)
+	frozen, err := freeze(j.watch, j.captures)
 	if err != nil {
 		return outcome{err: err}
+	}
+	c, err := contents(j, sources, frozen)
+	if err != nil {
+		return outcome{err: err, config: frozen}
 	}
 	stage, err := p.store.Stage()
 	if err != nil {
@@ -116,11 +121,14 @@ func openSources(j *job) ([]*source, error) {
 		if s.before, err = watch.StatFile(h); err != nil {
 			return all, &memberError{role: m.Role, path: f.path, err: err}
 		}
-		if !s.before.Same(f.stat) && !unlinkedOnly(f.stat, s.before) {
+		if !s.before.Same(f.stat) && !f.onlyNames(j.watch.Root, f.stat, s.before) {
 			return all, &memberError{role: m.Role, path: f.path, err: errChanged}
 		}
 		if s.content, err = read(h, s.before.Size, j.watch.Payload); err != nil {
 			return all, &memberError{role: m.Role, path: f.path, err: err}
+		}
+		if s.content.payload.Fingerprint() != f.fingerprint {
+			return all, &memberError{role: m.Role, path: f.path, err: fmt.Errorf("%w: the content is another", errChanged)}
 		}
 	}
 	return all, nil
@@ -137,11 +145,7 @@ func (e *memberError) Error() string { return fmt.Sprintf("%s: %q: %v", e.role, 
 func (e *memberError) Unwrap() error { return e.err }
 
 // contents puts together what goes into the archive.
-func (p *packer) contents(j *job, sources []*source) (*bundle.Contents, error) {
-	frozen, err := freeze(j.watch, j.captures)
-	if err != nil {
-		return nil, err
-	}
+func contents(j *job, sources []*source, frozen []snapshot.File) (*bundle.Contents, error) {
 	input, err := snapshotInput(j.watch, frozen, sources)
 	if err != nil {
 		return nil, err
@@ -166,10 +170,10 @@ func (p *packer) contents(j *job, sources []*source) (*bundle.Contents, error) {
 			return nil, err
 		}
 	}
-	return c, p.addParts(c, j, sources)
+	return c, addParts(c, j, sources)
 }
 
-func (p *packer) addParts(c *bundle.Contents, j *job, sources []*source) error {
+func addParts(c *bundle.Contents, j *job, sources []*source) error {
 	for _, m := range j.watch.Members {
 		if m.Sentinel {
 			payload, err := checkpoint.Save(checkpoint.SentinelDict(m.Role))
@@ -263,7 +267,7 @@ func (s *source) unchanged(root string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if unlinkedOnly(s.before, after) && s.file.handle != nil {
+	if s.file.onlyNames(root, s.before, after) {
 		return "", errUnlinked
 	}
 	if !after.Same(s.before) {
@@ -287,7 +291,7 @@ func (s *source) unchanged(root string) (string, error) {
 // name publishes the stage under the first free version of the key, unless the same content is there.
 func (p *packer) name(j *job, m *bundle.Manifest, stage *store.Stage) outcome {
 	for {
-		known, err := versions(p.store, j.watch.Name, j.key)
+		known, slot, err := versions(p.store, j.watch.Name, j.key)
 		if err != nil {
 			return outcome{err: err}
 		}
@@ -296,11 +300,6 @@ func (p *packer) name(j *job, m *bundle.Manifest, stage *store.Stage) outcome {
 				return outcome{path: v.path}
 			}
 		}
-		slots, err := p.store.Slots(j.watch.Name, j.key)
-		if err != nil {
-			return outcome{err: err}
-		}
-		slot := slots[len(slots)-1]
 		m.Version = slot.Version
 		if err := bundle.Seal(stage.Path, m); err != nil {
 			return outcome{err: err}

@@ -7,16 +7,20 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // gitCommit returns the commit that is checked out in the repository around dir, "" when there is none
 // or when it cannot be told. It reads the repository's files and runs nothing
-// (gitrepository-layout(5)).
+// (gitrepository-layout(5)). A .git that is a file or a link leads elsewhere and is not followed.
 func gitCommit(dir string) string {
 	for {
-		git := filepath.Join(dir, ".git")
-		if info, err := os.Lstat(git); err == nil && info.IsDir() {
-			return headCommit(git)
+		if info, err := os.Lstat(filepath.Join(dir, ".git")); err == nil {
+			if !info.IsDir() {
+				return ""
+			}
+			return commitOf(dir)
 		}
 		parent := filepath.Dir(dir)
 		if parent == dir {
@@ -26,8 +30,17 @@ func gitCommit(dir string) string {
 	}
 }
 
-func headCommit(git string) string {
-	head := readLine(filepath.Join(git, "HEAD"))
+func commitOf(repository string) string {
+	git, err := os.OpenRoot(filepath.Join(repository, ".git"))
+	if err != nil {
+		return ""
+	}
+	defer git.Close()
+	return headCommit(git)
+}
+
+func headCommit(git *os.Root) string {
+	head := readLine(git, "HEAD")
 	ref, symbolic := strings.CutPrefix(head, "ref: ")
 	if !symbolic {
 		return objectName(head)
@@ -35,10 +48,10 @@ func headCommit(git string) string {
 	if !strings.HasPrefix(ref, "refs/") || !filepath.IsLocal(ref) {
 		return ""
 	}
-	if commit := objectName(readLine(filepath.Join(git, ref))); commit != "" {
+	if commit := objectName(readLine(git, ref)); commit != "" {
 		return commit
 	}
-	packed, err := readSmall(filepath.Join(git, "packed-refs"), 8<<20)
+	packed, err := readSmall(git, "packed-refs", 8<<20)
 	if err != nil {
 		return ""
 	}
@@ -58,26 +71,27 @@ func objectName(s string) string {
 	return s
 }
 
-func readLine(path string) string {
-	data, err := readSmall(path, 4096)
+func readLine(git *os.Root, name string) string {
+	data, err := readSmall(git, name, 4096)
 	if err != nil {
 		return ""
 	}
 	return strings.TrimSpace(string(data))
 }
 
-func readSmall(path string, limit int64) ([]byte, error) {
-	info, err := os.Lstat(path)
+// readSmall reads the beginning of a regular file; a pipe in its place does not block.
+func readSmall(git *os.Root, name string, limit int64) ([]byte, error) {
+	f, err := git.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
 	if err != nil {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
 		return nil, os.ErrInvalid
 	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
 	return io.ReadAll(io.LimitReader(f, limit))
 }

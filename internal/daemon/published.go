@@ -21,26 +21,26 @@ type publishedMember struct {
 	fingerprint string
 }
 
-// versions reads from the artifact directory what was published under a key, oldest first.
-func versions(s *store.Local, watchName, key string) ([]version, error) {
+// versions reads from the artifact directory what was published under a key, oldest first, and the
+// place of the next version. When that place is free, nothing was published since.
+func versions(s *store.Local, watchName, key string) (all []version, next store.Slot, err error) {
 	slots, err := s.Slots(watchName, key)
 	if err != nil {
-		return nil, err
+		return nil, next, err
 	}
-	var all []version
 	for _, slot := range slots {
 		if !slot.Bundle {
 			continue
 		}
 		m, err := bundle.ReadManifest(filepath.Join(slot.Path, bundle.ManifestName))
 		if err != nil {
-			return nil, fmt.Errorf("find out what was published as %q: %w; verify the bundle, and move it away if it is broken", key, err)
+			return nil, next, fmt.Errorf("find out what was published as %q: %w; verify the bundle, and move it away if it is broken", key, err)
 		}
 		if m.Key == key {
 			all = append(all, newVersion(slot.Path, m))
 		}
 	}
-	return all, nil
+	return all, slots[len(slots)-1], nil
 }
 
 func newVersion(path string, m *bundle.Manifest) version {

@@ -26,6 +26,7 @@ type Daemon struct {
 	// Reload receives a value for each request to reload.
 	Reload <-chan struct{}
 
+	wired  Options // with events counted
 	config *config.Config
 	orders chan order
 	loops  map[string]*running // by watch name
@@ -56,14 +57,15 @@ func (d *Daemon) Run(ctx context.Context, c *config.Config) (err error) {
 	}
 	d.use(c)
 	d.loops, d.failed = make(map[string]*running), make(chan error, 1)
-	d.Emit = d.counted(d.Emit)
+	d.wired = d.Options
+	d.wired.Emit = d.counted(d.Emit)
 	d.orders = make(chan order)
 	var packing sync.WaitGroup
-	packing.Go(func() { newPacker(s, d.Options).serve(d.orders) })
+	packing.Go(func() { newPacker(s, d.wired).serve(d.orders) })
 	defer packing.Wait()
 	defer close(d.orders)
 	defer d.stopAll()
-	return d.supervise(ctx, s, d.start(ctx, s, c))
+	return d.supervise(ctx, s, d.start(ctx, s, c, nil))
 }
 
 // counted serialises events, which come from one goroutine per watch, and counts them.
@@ -73,7 +75,10 @@ func (d *Daemon) counted(emit func(Event)) func(Event) {
 		d.counts.Add(e.Kind)
 		emit(e)
 		d.mu.Unlock()
-		d.notify("STATUS=" + d.status())
+		switch e.Kind {
+		case Bundled, Refused, Failed, RootGone:
+			d.notify("STATUS=" + d.status())
+		}
 	}
 }
 
@@ -101,17 +106,20 @@ func (d *Daemon) notify(state string) {
 }
 
 // start begins the loops of all watches that do not run yet. The returned channel is closed when each
-// was listed once.
-func (d *Daemon) start(ctx context.Context, s *store.Local, c *config.Config) <-chan struct{} {
+// was listed once, and after the channel of an earlier start, unless that is nil.
+func (d *Daemon) start(ctx context.Context, s *store.Local, c *config.Config, earlier <-chan struct{}) <-chan struct{} {
 	var listing sync.WaitGroup
 	for _, w := range c.Watches {
 		if d.loops[w.Name] == nil {
 			listing.Add(1)
-			d.loops[w.Name] = d.begin(ctx, newEngine(w, s, d.Options), listing.Done)
+			d.loops[w.Name] = d.begin(ctx, newEngine(w, s, d.wired), listing.Done)
 		}
 	}
 	listed := make(chan struct{})
 	go func() {
+		if earlier != nil {
+			<-earlier
+		}
 		listing.Wait()
 		close(listed)
 	}()
@@ -150,7 +158,11 @@ func (d *Daemon) supervise(ctx context.Context, s *store.Local, listed <-chan st
 	if err != nil {
 		d.Log.Warn().Err(err).Msg("ignoring the watchdog")
 	}
-	pulse := time.NewTicker(max(interval/3, tick))
+	period := tick
+	if interval > 0 {
+		period = interval / 3
+	}
+	pulse := time.NewTicker(period)
 	defer pulse.Stop()
 	for {
 		select {
@@ -164,11 +176,9 @@ func (d *Daemon) supervise(ctx context.Context, s *store.Local, listed <-chan st
 			d.Log.Info().Int("watches", len(d.config.Watches)).Msg("ready: every root was listed")
 			d.notify(sd.SdNotifyReady + "\nSTATUS=" + d.status())
 		case <-d.Reload:
-			if again := d.reload(ctx, s); again != nil && listed == nil {
-				listed = again
-			}
+			listed = d.reload(ctx, s, listed)
 		case <-pulse.C:
-			if interval > 0 && d.alive(interval) {
+			if interval > 0 && d.alive(max(interval, 2*tick)) {
 				d.notify(sd.SdNotifyWatchdog)
 			}
 		}
@@ -177,7 +187,7 @@ func (d *Daemon) supervise(ctx context.Context, s *store.Local, listed <-chan st
 
 // alive tells whether every loop has turned lately.
 func (d *Daemon) alive(within time.Duration) bool {
-	now := (&engine{opts: d.Options}).now()
+	now := d.now()
 	for name, r := range d.loops {
 		if last := time.Unix(0, r.beat.Load()); now.Sub(last) > within {
 			d.Log.Error().Str("watch", name).Dur("since", now.Sub(last)).Msg("a watch makes no progress; its file system may hang")
@@ -188,23 +198,32 @@ func (d *Daemon) alive(within time.Duration) bool {
 }
 
 // reload replaces the watches that changed. All that can fail happens first: a bad config changes
-// nothing. The returned channel is closed when the new watches were listed.
-func (d *Daemon) reload(ctx context.Context, s *store.Local) <-chan struct{} {
+// nothing. The returned channel is closed when the daemon is ready again, nil when it is now; listed is
+// that of the listing that is under way.
+func (d *Daemon) reload(ctx context.Context, s *store.Local, listed <-chan struct{}) <-chan struct{} {
 	d.notify(fmt.Sprintf("%s\nMONOTONIC_USEC=%d", sd.SdNotifyReloading, monotonicMicroseconds()))
 	c, err := d.Load()
 	if err == nil && c.Artifacts.Dir != d.config.Artifacts.Dir {
 		err = fmt.Errorf("artifacts.dir changed from %q to %q: restart the daemon for that", d.config.Artifacts.Dir, c.Artifacts.Dir)
 	}
 	if err != nil {
-		d.Log.Error().Err(err).Msg("reload refused; the old config stays in force")
-		d.notify(sd.SdNotifyReady + "\nSTATUS=reload refused, the old config stays in force: " + firstLine(err.Error()))
-		return nil
+		d.refuseReload(err, listed == nil)
+		return listed
 	}
 	kept := d.stopChanged(c)
 	d.use(c)
-	listed := d.start(ctx, s, c)
+	listed = d.start(ctx, s, c, listed)
 	d.Log.Info().Int("watches", len(c.Watches)).Int("unchanged", kept).Msg("config reloaded")
 	return listed
+}
+
+func (d *Daemon) refuseReload(err error, ready bool) {
+	d.Log.Error().Err(err).Msg("reload refused; the old config stays in force")
+	state := "STATUS=reload refused, the old config stays in force: " + firstLine(err.Error())
+	if ready {
+		state = sd.SdNotifyReady + "\n" + state
+	}
+	d.notify(state)
 }
 
 // stopChanged ends the loops of watches that the new config has not, or has otherwise.

@@ -39,7 +39,8 @@ type Member[M any] struct {
 	Value   M
 }
 
-// Table holds the sets of one watch: M is what is kept with a member, S with a set. It is not safe for use by several goroutines.
+// Table holds the sets of one watch: M is what is kept with a member, S with a set. It is not safe for
+// use by several goroutines.
 type Table[M, S any] struct {
 	roles    []Role
 	names    []string // placeholders in the order of the key
@@ -136,6 +137,10 @@ func (t *Table[M, S]) Sets() []*Set[M, S] {
 	return all
 }
 
+// Current returns the set of the table that has the captures of s: s itself, nil when it was
+// forgotten, or another one when its files came back since.
+func (t *Table[M, S]) Current(s *Set[M, S]) *Set[M, S] { return t.sets[s.id] }
+
 // Set is the files with equal captures.
 type Set[M, S any] struct {
 	Key      string
@@ -166,6 +171,9 @@ func (s *Set[M, S]) Candidate(role, path string) *Member[M] {
 	return nil
 }
 
+// Candidates returns all candidates for a role, newest first.
+func (s *Set[M, S]) Candidates(role string) []*Member[M] { return slices.Clone(s.candidates[role]) }
+
 // Older returns the paths of the candidates for a role that are passed over, newest first.
 func (s *Set[M, S]) Older(role string) []string {
 	var paths []string
@@ -186,6 +194,16 @@ type Missing struct {
 }
 
 func (m Missing) String() string { return fmt.Sprintf("%s: %v", m.Role, m.Reason) }
+
+// Complete tells whether every role has a finished, whole file.
+func (s *Set[M, S]) Complete() bool {
+	for _, r := range s.table.roles {
+		if m := s.Member(r.Name); m == nil || m.Wait != nil {
+			return false
+		}
+	}
+	return true
+}
 
 // Missing returns what the set waits for, in the order of the config; nothing when it is complete.
 func (s *Set[M, S]) Missing() []Missing {

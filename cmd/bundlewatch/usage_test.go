@@ -1,0 +1,52 @@
+package main
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+//go:generate go test -run TestCommandLinePage -update .
+
+var update = flag.Bool("update", false, "write docs/cli.md")
+
+const cliPage = `<!-- Made from cmd/bundlewatch/usage.go by ` + "`go generate ./cmd/bundlewatch`" + `; edit there. -->
+
+# The command line
+
+` + "```\n" + usage + "```" + `
+
+## --json
+
+Each line is one JSON object with a field ` + "`event`" + `. Fields that are empty are left out.
+
+| event | of | meaning | fields |
+|---|---|---|---|
+| ` + "`bundle`" + ` | once | a bundle was published | ` + "`watch` `key` `path` (of the bundle) `members` `tensors` `bytes` `seconds` `notes`" + ` |
+| ` + "`published_before`" + ` | once, check | the set was published earlier, with the same content | ` + "`watch` `key` `path`" + ` |
+| ` + "`ready`" + ` | check | the set is complete and would be bundled | ` + "`watch` `key` `members` (paths)" + ` |
+| ` + "`waiting`" + ` | once, check | the set is not complete | ` + "`watch` `key` `waits` (one text per role)" + ` |
+| ` + "`refused`" + ` | once, check | a file or set cannot be bundled as it is | ` + "`watch` `key` `role` `path` (of the file) `reason`" + ` |
+| ` + "`failed`" + ` | once | bundling failed for a reason outside of the set, such as a full disk | ` + "`watch` `key` `reason`" + ` |
+| ` + "`skipped`" + ` | once, check | a symbolic link, or a file passed over for a newer one | ` + "`watch` `key` `role` `path` `reason`" + ` |
+| ` + "`root_gone`" + ` | once, check | the root of a watch is missing | ` + "`watch` `path` `reason`" + ` |
+| ` + "`summary`" + ` | once, check | the last line: how many of each | ` + "`bundled` `published_before` `ready` `waiting` `refused` `failed` `skipped`" + ` |
+
+` + "`verify --json`" + ` writes one object per bundle: ` + "`ok`, `path`, `kind`, `bytes`, `entries`, `tensors`, `problems`, `warnings`" + `.
+` + "`inspect --json`" + ` writes one object: ` + "`path`, `kind`, `bytes`, `manifest`, `entries`, `params`, `pickles`" + ` (each with ` + "`tensors`" + ` and
+` + "`imports`" + `).
+`
+
+// docs/cli.md holds the help text word for word.
+func TestCommandLinePage(t *testing.T) {
+	path := filepath.Join("..", "..", "docs", "cli.md")
+	if *update {
+		require.NoError(t, os.WriteFile(path, []byte(cliPage), 0o644))
+	}
+	got, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, cliPage, string(got), "docs/cli.md is stale: go generate ./cmd/bundlewatch")
+}

@@ -1,0 +1,186 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/bundlewatch/bundlewatch/internal/bundle"
+	"github.com/bundlewatch/bundlewatch/internal/snapshot"
+	"github.com/bundlewatch/bundlewatch/internal/watch"
+)
+
+// finish learns what became of a job and tells it.
+func (e *engine) finish(s *set, j *job, out outcome) {
+	s.State.busy = false
+	switch {
+	case out.manifest != nil:
+		s.State.versions = append(s.State.versions, newVersion(out.path, out.manifest))
+		e.emit(bundledEvent(j, out))
+		e.doneIfPublished(s)
+	case out.err == nil:
+		e.emit(Event{Kind: PublishedBefore, Key: s.Key, Path: out.path})
+		s.State.loaded = false
+		if err := e.load(s); err != nil {
+			e.failed(s, err)
+			return
+		}
+		e.doneIfPublished(s)
+	case errors.Is(out.err, errUnlinked):
+		s.State.retry = e.now().Add(retryAfter)
+	case errors.Is(out.err, errChanged):
+		e.changed(s, j, out.err)
+	case errors.Is(out.err, context.Canceled):
+	default:
+		e.unbundled(s, j, out)
+	}
+}
+
+// doneIfPublished closes a set, unless a member was written anew while it was bundled.
+func (e *engine) doneIfPublished(s *set) {
+	e.failure = ""
+	if v, _ := e.judge(s); v == published {
+		e.done(s)
+	}
+}
+
+// done gives up what was kept for a set that is published.
+func (e *engine) done(s *set) {
+	s.State = setState{settled: true}
+	for _, r := range e.table.Roles() {
+		for _, m := range s.Candidates(r.Name) {
+			e.drop(m)
+		}
+	}
+}
+
+func bundledEvent(j *job, out outcome) Event {
+	ev := Event{Kind: Bundled, Key: j.key, Path: out.path, Bytes: out.manifest.Archive.Bytes, Seconds: out.took.Seconds(), Notes: out.manifest.Notes}
+	for _, m := range out.manifest.Members {
+		ev.Members = append(ev.Members, m.Role)
+		ev.Tensors += len(m.Tensors)
+	}
+	return ev
+}
+
+// changed makes the member that changed wait for the watcher's next word on it. When its name is gone,
+// that word was given before.
+func (e *engine) changed(s *set, j *job, err error) {
+	var me *memberError
+	if !errors.As(err, &me) {
+		return
+	}
+	m := current(s, me.role, j.files[me.role])
+	if m == nil {
+		return
+	}
+	e.drop(m)
+	m.Wait, m.Value = me.err, nil
+	if !e.patient {
+		e.report(s)
+	} else if e.isGone(m.Path) {
+		e.remove(m.Path)
+	}
+}
+
+func (e *engine) isGone(path string) bool {
+	_, err := watch.Lstat(e.watch.Root, path)
+	return errors.Is(err, fs.ErrNotExist)
+}
+
+// current returns the candidate that a job read, nil when the watcher has told of a newer state of the
+// file since.
+func current(s *set, role string, f *file) *candidate {
+	m := s.Candidate(role, f.path)
+	if m == nil || m.Value == nil || !m.Value.stat.Same(f.stat) {
+		return nil
+	}
+	return m
+}
+
+// unbundled tells a verdict on a set from a fault of the world around it.
+func (e *engine) unbundled(s *set, j *job, out outcome) {
+	var me *memberError
+	var ce *bundle.MemberError
+	switch {
+	case errors.As(out.err, &me) && isVerdict(out.err):
+		e.refuseMember(s, me.role, j.files[me.role], me.err)
+	case errors.As(out.err, &ce) && isVerdict(out.err):
+		e.refuseMember(s, ce.Role, j.files[ce.Role], ce.Err)
+	case isMisfit(out.err):
+		s.State.misfit = &misfit{config: out.config}
+		e.tell(s, Event{Kind: Refused, Key: s.Key, Reason: out.err.Error()})
+	case errors.As(out.err, &me):
+		e.unread(s, j, me)
+	default:
+		e.failed(s, out.err)
+	}
+}
+
+// unread tells of a member that could not be read for a passing reason.
+func (e *engine) unread(s *set, j *job, err *memberError) {
+	if current(s, err.role, j.files[err.role]) == nil {
+		return // there is a newer state of it
+	}
+	s.State.retry = e.now().Add(retryAfter)
+	e.tell(s, Event{Kind: Failed, Key: s.Key, Role: err.role, Path: e.absolute(err.path), Reason: err.err.Error()})
+}
+
+// isMisfit tells whether a set is refused for its config.
+func isMisfit(err error) bool {
+	var missing *snapshot.MissingError
+	var refused *snapshot.RefusedError
+	var unread *configError
+	return errors.As(err, &missing) || errors.As(err, &refused) || errors.As(err, &unread)
+}
+
+func (e *engine) refuseMember(s *set, role string, f *file, reason error) {
+	m := current(s, role, f)
+	if m == nil {
+		return // there is a newer state of it
+	}
+	e.drop(m)
+	m.Wait, m.Refused, m.Value = reason, true, nil
+	e.tell(s, Event{Kind: Refused, Key: s.Key, Role: role, Path: e.absolute(f.path), Reason: reason.Error()})
+}
+
+// retryAfter is how long the daemon waits after a failure of the world: a full disk, a directory that
+// cannot be written.
+const retryAfter = 10 * time.Second
+
+// failed tells of a failure of the world, once for all sets that it concerns.
+func (e *engine) failed(s *set, err error) {
+	s.State.retry = e.now().Add(retryAfter)
+	if isFull(err) {
+		e.resume = s.State.retry
+	}
+	if why := cause(err).Error(); why != e.failure || !e.patient {
+		e.failure = why
+		e.emit(Event{Kind: Failed, Key: s.Key, Reason: err.Error()})
+	}
+}
+
+// isFull tells of a disk on which the next set would fail as well.
+func isFull(err error) bool {
+	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.EROFS)
+}
+
+// cause returns the innermost error: what stays the same when the attempt is repeated.
+func cause(err error) error {
+	for {
+		switch e := err.(type) {
+		case interface{ Unwrap() error }:
+			if e.Unwrap() == nil {
+				return err
+			}
+			err = e.Unwrap()
+		case interface{ Unwrap() []error }:
+			err = e.Unwrap()[0]
+		default:
+			return err
+		}
+	}
+}

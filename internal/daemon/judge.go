@@ -1,0 +1,65 @@
+package daemon
+
+import (
+	"fmt"
+	"path/filepath"
+)
+
+// files returns the members of a complete set by role.
+func (e *engine) files(s *set) map[string]*file {
+	files := make(map[string]*file)
+	for _, r := range e.table.Roles() {
+		files[r.Name] = s.Member(r.Name).Value
+	}
+	return files
+}
+
+// verdict is what is to be done with a set.
+type verdict int
+
+const (
+	waits verdict = iota
+	published
+	regroups // some members of a published set were written anew, the others not yet
+	ready
+)
+
+// judge decides what is to be done with a set, and for how many roles the newest bundle of the key
+// has the same content.
+func (e *engine) judge(s *set) (v verdict, same int) {
+	if !s.Complete() {
+		return waits, 0
+	}
+	files := e.files(s)
+	for i, known := range s.State.versions {
+		n := known.same(files)
+		if n == len(files) {
+			return published, n
+		}
+		if i == len(s.State.versions)-1 {
+			same = n
+		}
+	}
+	if same > 0 {
+		return regroups, same
+	}
+	return ready, 0
+}
+
+// job makes the order to bundle a complete set.
+func (e *engine) job(s *set, same int) *job {
+	j := &job{watch: e.watch, key: s.Key, captures: s.Captures, files: make(map[string]*file), first: s.State.first}
+	for role, f := range e.files(s) {
+		copied := *f
+		j.files[role] = &copied
+	}
+	if same > 0 {
+		last := s.State.versions[len(s.State.versions)-1]
+		for _, r := range e.table.Roles() {
+			if last.members[r.Name].fingerprint == j.files[r.Name].fingerprint {
+				j.notes = append(j.notes, fmt.Sprintf("update: %s has the content that it has in %s; not every member was written anew", r.Name, filepath.Base(last.path)))
+			}
+		}
+	}
+	return j
+}
