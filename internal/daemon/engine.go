@@ -42,6 +42,25 @@ type setState struct {
 	expired   bool
 	first     []snapshot.File // the config when the first member appeared
 	regroupAt time.Time       // when an update of a published set is no longer waited for
+	saves     map[string]save // by role, since the newest bundle of the key
+}
+
+// save is how often a role was seen with new content, and with which content last.
+type save struct {
+	count       int
+	fingerprint string
+}
+
+// saved counts new content of a role.
+func (s *setState) saved(role, fingerprint string) {
+	last := s.saves[role]
+	if last.fingerprint == fingerprint {
+		return
+	}
+	if s.saves == nil {
+		s.saves = make(map[string]save)
+	}
+	s.saves[role] = save{count: last.count + 1, fingerprint: fingerprint}
 }
 
 // misfit is a config that was refused; its files are nil when they could not even be read.
@@ -164,6 +183,7 @@ func (e *engine) prove(s *set, role string, m *candidate, f *watch.Fact) {
 	for _, v := range s.State.versions {
 		if fingerprint, ok := v.holds(role, f.Stat); ok {
 			m.Value.fingerprint = fingerprint
+			s.State.saved(role, fingerprint)
 			return
 		}
 	}
@@ -172,6 +192,7 @@ func (e *engine) prove(s *set, role string, m *candidate, f *watch.Fact) {
 	case m.Refused, errors.Is(m.Wait, errChanged): // the watcher tells when there is something new
 		m.Value = nil
 	case m.Wait == nil && e.patient:
+		s.State.saved(role, m.Value.fingerprint)
 		if !s.State.expired { // else nothing would give the descriptor up
 			e.keep(m.Value, f)
 		}

@@ -18,7 +18,9 @@ func (e *engine) finish(s *set, j *job, out outcome) {
 	s.State.busy = false
 	switch {
 	case out.manifest != nil:
-		s.State.versions = append(s.State.versions, newVersion(out.path, out.manifest))
+		v := newVersion(out.path, out.manifest)
+		s.State.versions = append(s.State.versions, v)
+		e.recount(s, v)
 		e.emit(bundledEvent(j, out))
 		e.doneIfPublished(s)
 	case out.err == nil:

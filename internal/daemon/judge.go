@@ -20,7 +20,7 @@ type verdict int
 const (
 	waits verdict = iota
 	published
-	regroups // some members of a published set were written anew, the others not yet
+	regroups // some members of a published set were written anew, the others not yet, or less often
 	ready
 )
 
@@ -40,10 +40,36 @@ func (e *engine) judge(s *set) (v verdict, same int) {
 			same = n
 		}
 	}
-	if same > 0 {
+	if same > 0 || !e.savedTogether(s) {
 		return regroups, same
 	}
 	return ready, 0
+}
+
+// savedTogether tells whether all roles of a published set were written anew equally often: else the
+// newest file of one belongs to an older one of another, that is gone.
+func (e *engine) savedTogether(s *set) bool {
+	if len(s.State.versions) == 0 {
+		return true
+	}
+	first := s.State.saves[e.table.Roles()[0].Name].count
+	for _, r := range e.table.Roles() {
+		if s.State.saves[r.Name].count != first {
+			return false
+		}
+	}
+	return true
+}
+
+// recount begins to count saves anew from a bundle that was just published.
+func (e *engine) recount(s *set, v version) {
+	s.State.saves = nil
+	for _, r := range e.table.Roles() {
+		s.State.saved(r.Name, v.members[r.Name].fingerprint)
+		if m := s.Member(r.Name); m != nil && m.Value != nil && m.Wait == nil {
+			s.State.saved(r.Name, m.Value.fingerprint)
+		}
+	}
 }
 
 // job makes the order to bundle a complete set.
@@ -60,6 +86,8 @@ func (e *engine) job(s *set, same int) *job {
 				j.notes = append(j.notes, fmt.Sprintf("update: %s has the content that it has in %s; not every member was written anew", r.Name, filepath.Base(last.path)))
 			}
 		}
+	} else if !e.savedTogether(s) {
+		j.notes = append(j.notes, "update: the members were not written anew equally often since the last bundle; they may be of different saves")
 	}
 	return j
 }

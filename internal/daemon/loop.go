@@ -136,7 +136,7 @@ func (l *loop) follow(ctx context.Context, facts <-chan watch.Fact, ended <-chan
 func (l *loop) next() *set {
 	for l.inflight == nil && len(l.queue) > 0 && !l.now().Before(l.resume) {
 		s := l.queue[0]
-		if v, same := l.judge(s); !s.State.settled && (v == ready || v == regroups) {
+		if v, same := l.judge(s); v == ready || (v == regroups && l.waitedForOthers(s)) {
 			l.job = l.engine.job(s, same)
 			return s
 		}
@@ -213,6 +213,7 @@ func (l *loop) act(s *set) {
 	case regroups:
 		l.regroup(s)
 	case ready:
+		s.State.regroupAt = time.Time{}
 		l.enqueue(s)
 	}
 }
@@ -230,11 +231,17 @@ func (l *loop) regroup(s *set) {
 		l.tell(s, Event{Kind: Waiting, Key: s.Key,
 			Waits: []string{"the members of a published set are written anew one by one; waits up to " + l.watch.Regroup.String() + " for the others"}})
 	}
-	if l.now().Before(s.State.regroupAt) {
+	if !l.waitedForOthers(s) {
 		l.due[s] = s.State.regroupAt
 		return
 	}
 	l.enqueue(s)
+}
+
+// waitedForOthers tells whether the time is over in which the other members of a published set could be
+// written anew, too.
+func (l *loop) waitedForOthers(s *set) bool {
+	return !s.State.regroupAt.IsZero() && !l.now().Before(s.State.regroupAt)
 }
 
 // wait tells faulty members at once, and a set that has waited too long once.

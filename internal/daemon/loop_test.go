@@ -51,7 +51,6 @@ func (s *site) bench() *bench {
 
 func (b *bench) now() time.Time               { return b.site.now() }
 func (b *bench) watch() *config.Watch         { return b.site.watch() }
-func (b *bench) emit(e Event)                 { b.site.emit(e) }
 func (b *bench) remove(rel string)            { b.site.remove(rel) }
 func (b *bench) fact(f watch.Fact)            { b.learn(f) }
 func (b *bench) relist()                      { b.fact(watch.Fact{Kind: watch.Listed}) }
@@ -298,6 +297,51 @@ func TestUpdateOfOneMember(t *testing.T) {
 	b.expect()
 	require.Len(t, b.bundles(), 3)
 	require.Empty(t, b.published("w/r/1~3").Notes)
+}
+
+// Two models rewrite their last checkpoints by turns. The newest file of one is never bundled with an older
+// one of the other, also when both differ from what was published.
+func TestSavesByTurnsAreNotMixed(t *testing.T) {
+	b := newBench(t)
+	b.writePair("r")
+	b.settle("r/a-1.ckpt", "r/b-1.ckpt")
+	b.pack()
+	b.expect(Bundled)
+
+	for _, save := range []struct {
+		path string
+		seed float32
+	}{{"r/a-1.ckpt", 12}, {"r/b-1.ckpt", 22}, {"r/a-1.ckpt", 13}} { // the third comes before the pair is packed
+		b.write(save.path, torchZip(t, 100, save.seed))
+		b.settle(save.path)
+	}
+	b.later(b.watch().Regroup - time.Second)
+	b.expect(Waiting, Waiting)
+	require.Len(t, b.bundles(), 1)
+
+	b.write("r/b-1.ckpt", torchZip(t, 100, 23))
+	b.settle("r/b-1.ckpt")
+	b.pack()
+	require.Empty(t, b.expect(Bundled)[0].Notes)
+	require.Len(t, b.bundles(), 2)
+}
+
+// A member that goes on being written alone is bundled with the others as they are, and the bundle says so.
+func TestSavesOfOneMemberAlone(t *testing.T) {
+	b := newBench(t)
+	b.writePair("r")
+	b.settle("r/a-1.ckpt", "r/b-1.ckpt")
+	b.pack()
+	for _, save := range []struct {
+		path string
+		seed float32
+	}{{"r/a-1.ckpt", 12}, {"r/a-1.ckpt", 13}, {"r/b-1.ckpt", 22}} {
+		b.write(save.path, torchZip(t, 100, save.seed))
+		b.settle(save.path)
+	}
+	b.later(b.watch().Regroup)
+	b.expect(Bundled, Waiting, Bundled)
+	require.Contains(t, b.published("w/r/1~2").Notes[0], "equally often")
 }
 
 func TestUpdateThatIsTakenBack(t *testing.T) {
