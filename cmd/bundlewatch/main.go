@@ -98,10 +98,19 @@ var errPartial = errors.New("done in part")
 // errFailed ends a verb that named every failure already.
 var errFailed = errors.New("failed")
 
+// loggedError is an error that the log has: it makes an exit code and no further line.
+type loggedError struct{ error }
+
+func (e *loggedError) Unwrap() error { return e.error }
+
 // report writes an error for people and returns the exit code.
 func report(w io.Writer, err error) int {
 	var usageErr *usageError
 	var problems config.Problems
+	var logged *loggedError
+	if errors.As(err, &logged) {
+		w = io.Discard
+	}
 	switch {
 	case errors.Is(err, errPartial):
 		return exitPartial

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -33,10 +34,7 @@ func runCheck(ctx context.Context, args []string) error {
 			return err
 		}
 		if !f.json {
-			fmt.Printf("config  %s\nbundles %s\n", visible(c.Path), visible(c.Artifacts.Dir))
-			for _, w := range c.Watches {
-				fmt.Printf("watch   %s: %s\n", w.Name, visible(w.Root))
-			}
+			fmt.Printf("config    %s\nartifacts %s\n", visible(c.Path), visible(c.Artifacts.Dir))
 		}
 		return daemon.Check(ctx, c, opts)
 	})
@@ -64,6 +62,7 @@ type teller struct {
 	json     bool
 	out, err io.Writer
 	counts   daemon.Counts
+	lost     error // a result that could not be written
 }
 
 func (t *teller) tell(e daemon.Event) {
@@ -76,17 +75,20 @@ func (t *teller) tell(e daemon.Event) {
 		fmt.Fprintln(t.err, describe(e))
 	default:
 		if !t.json {
-			fmt.Fprintln(t.out, describe(e))
+			t.line(describe(e))
 		}
 	}
+}
+
+func (t *teller) line(text string) {
+	_, err := fmt.Fprintln(t.out, text)
+	t.lost = cmp.Or(t.lost, err)
 }
 
 func (t *teller) object(v any) {
 	enc := json.NewEncoder(t.out)
 	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		fmt.Fprintf(t.err, "bundlewatch: error: write result: %v\n", err)
-	}
+	t.lost = cmp.Or(t.lost, enc.Encode(v))
 }
 
 // summary ends a pass: the totals, and the error that makes the exit code.
@@ -97,9 +99,11 @@ func (t *teller) summary() error {
 			daemon.Counts
 		}{"summary", t.counts})
 	} else {
-		fmt.Fprintln(t.out, totals(t.counts))
+		t.line(totals(t.counts))
 	}
 	switch {
+	case t.lost != nil:
+		return fmt.Errorf("write results: %w", t.lost)
 	case t.counts.Failed > 0:
 		return errFailed
 	case t.counts.Refused > 0:
@@ -132,9 +136,11 @@ func describe(e daemon.Event) string {
 		subject += " " + visible(e.Key)
 	}
 	switch e.Kind {
+	case daemon.Watched:
+		return fmt.Sprintf("watch     %s: %s: %s, %s", subject, visible(e.Path), count(e.Files, "matching file"), count(e.Sets, "set"))
 	case daemon.Bundled:
-		return fmt.Sprintf("bundled   %s -> %s (%s, %s, %s, %s)", subject, visible(e.Path), count(len(e.Members), "member"),
-			count(e.Tensors, "tensor"), size(e.Bytes), seconds(e.Seconds))
+		return fmt.Sprintf("bundled   %s -> %s (%s, %s, %s, %s%s)", subject, visible(e.Path), count(len(e.Members), "member"),
+			count(e.Tensors, "tensor"), size(e.Bytes), seconds(e.Seconds), noted(e))
 	case daemon.PublishedBefore:
 		return fmt.Sprintf("published %s -> %s (before, with the same content)", subject, visible(e.Path))
 	case daemon.Ready:
@@ -151,6 +157,14 @@ func describe(e daemon.Event) string {
 		return fmt.Sprintf("skipped   %s: %s", subject, because(e))
 	}
 	return fmt.Sprintf("%-9s %s: %s", e.Kind, subject, because(e))
+}
+
+// noted says how many notes the manifest of a bundle has.
+func noted(e daemon.Event) string {
+	if len(e.Notes) == 0 {
+		return ""
+	}
+	return ", " + count(len(e.Notes), "note")
 }
 
 // because names the member and the file that an event is about, and the reason.

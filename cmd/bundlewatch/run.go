@@ -39,7 +39,8 @@ func runDaemon(ctx context.Context, args []string) error {
 		Reload:  reloads(),
 	}
 	if err := d.Run(ctx, c); err != nil {
-		return err
+		log.Error().Err(err).Msg("cannot go on")
+		return &loggedError{err}
 	}
 	log.Info().Msg("stopped")
 	return nil

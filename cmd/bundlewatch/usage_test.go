@@ -25,6 +25,7 @@ Each line is one JSON object with a field ` + "`event`" + `. Fields that are emp
 
 | event | of | meaning | fields |
 |---|---|---|---|
+| ` + "`watch`" + ` | check | a watch, before its sets | ` + "`watch` `path` (of the root) `files` (that match) `sets`" + ` |
 | ` + "`bundle`" + ` | once | a bundle was published | ` + "`watch` `key` `path` (of the bundle) `members` `tensors` `bytes` `seconds` `notes`" + ` |
 | ` + "`published_before`" + ` | once, check | the set was published earlier, with the same content | ` + "`watch` `key` `path`" + ` |
 | ` + "`ready`" + ` | check | the set is complete and would be bundled | ` + "`watch` `key` `members` (paths)" + ` |

@@ -64,7 +64,10 @@ func verifyOne(ctx context.Context, path string, asJSON bool) error {
 		return errPartial
 	}
 	if !asJSON {
-		fmt.Printf("ok        %s (%s, %s, %s, %s)\n", visible(path), r.Kind, count(r.Entries, "file"), count(r.Tensors, "tensor"), size(r.Bytes))
+		if _, err := fmt.Printf("ok        %s (%s, %s, %s, %s)\n", visible(path), r.Kind, count(r.Entries, "file"), count(r.Tensors, "tensor"),
+			size(r.Bytes)); err != nil {
+			return fmt.Errorf("write results: %w", err)
+		}
 	}
 	return nil
 }

@@ -27,6 +27,19 @@ type archive struct {
 	directory *zipfile.Directory
 }
 
+// openFile opens a file for reading and tells its size.
+func openFile(path string) (*os.File, int64, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, 0, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return nil, 0, errors.Join(err, f.Close())
+	}
+	return f, info.Size(), nil
+}
+
 func openArchive(r io.ReaderAt, size int64) (*archive, error) {
 	d, err := zipfile.Read(r, size)
 	if err != nil {

@@ -73,17 +73,13 @@ func Inspect(path string) (*Inspection, error) {
 }
 
 func (in *Inspection) inspectFile(path string) error {
-	f, err := os.Open(path)
+	f, size, err := openFile(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	in.Bytes = info.Size()
-	a, err := openArchive(f, info.Size())
+	in.Bytes = size
+	a, err := openArchive(f, size)
 	if err == nil {
 		if in.Manifest == nil {
 			in.Kind = "archive"
@@ -94,7 +90,7 @@ func (in *Inspection) inspectFile(path string) error {
 		return fmt.Errorf("inspect %q: %w", path, err)
 	}
 	in.Kind = "checkpoint"
-	c, err := checkpoint.Open(f, info.Size())
+	c, err := checkpoint.Open(f, size)
 	if err != nil {
 		return in.brokenCheckpoint(path, c, err)
 	}

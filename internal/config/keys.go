@@ -138,7 +138,7 @@ var payloadTable = tableDoc{
 		},
 		{
 			name: "imports", kind: "string", initial: "refuse",
-			meaning: "A checkpoint whose pickle imports more than tensors need is not bundled (`\"refuse\"`) or bundled and reported (`\"warn\"`).",
+			meaning: "What happens to a checkpoint whose part that travels imports more than tensors need: it is not bundled (`\"refuse\"`), or it is bundled with a warning in the manifest and the log (`\"warn\"`). Imports in the parts that stay behind are listed in the manifest and never a reason to refuse.",
 		},
 		{
 			name: "select", kind: "string",

@@ -7,6 +7,7 @@ type Kind string
 
 // The kinds of events.
 const (
+	Watched         Kind = "watch"            // check: a watch, with its root as Path, before its sets
 	Bundled         Kind = "bundle"           // a bundle was published
 	PublishedBefore Kind = "published_before" // the set was published earlier, with the same content
 	Ready           Kind = "ready"            // check: the set is complete and would be bundled, from the files in Members
@@ -29,6 +30,8 @@ type Event struct {
 	Reason  string   `json:"reason,omitempty"`  // for people
 	Waits   []string `json:"waits,omitempty"`   // one entry per role
 	Members []string `json:"members,omitempty"` // roles; the paths of their files for Ready
+	Files   int      `json:"files,omitempty"`   // that match a pattern of the watch
+	Sets    int      `json:"sets,omitempty"`    // that they make
 	Bytes   int64    `json:"bytes,omitempty"`   // of the archive
 	Tensors int      `json:"tensors,omitempty"` // in the archive
 	Seconds float64  `json:"seconds,omitempty"` // from the first read to the rename

@@ -25,7 +25,7 @@ func Once(ctx context.Context, c *config.Config, opts Options) (err error) {
 	p := newPacker(s, opts)
 	for _, w := range c.Watches {
 		e := newEngine(w, s, opts)
-		if err := e.look(ctx); err != nil {
+		if _, err := e.look(ctx); err != nil {
 			return err
 		}
 		if err := e.bundleAll(ctx, p); err != nil {
@@ -39,10 +39,13 @@ func Once(ctx context.Context, c *config.Config, opts Options) (err error) {
 func Check(ctx context.Context, c *config.Config, opts Options) error {
 	for _, w := range c.Watches {
 		e := newEngine(w, store.Look(c.Artifacts.Dir, bundle.ManifestName), opts)
-		if err := e.look(ctx); err != nil {
+		files, err := e.look(ctx)
+		if err != nil {
 			return err
 		}
-		for _, s := range e.table.Sets() {
+		sets := e.table.Sets()
+		e.emit(Event{Kind: Watched, Path: e.watch.Root, Files: files, Sets: len(sets)})
+		for _, s := range sets {
 			e.passedOver(s)
 			switch v, _ := e.judge(s); v {
 			case waits:
@@ -65,23 +68,24 @@ func newPacker(s *store.Local, opts Options) *packer {
 	return &packer{store: s, tool: opts.Tool, host: host, progress: opts.Progress, now: opts.now}
 }
 
-// look lists the root and proves what has settled. A missing root is told, not an error.
-func (e *engine) look(ctx context.Context) error {
+// look lists the root, proves what has settled, and returns how many files match. A missing root is told,
+// not an error.
+func (e *engine) look(ctx context.Context) (files int, err error) {
 	facts, err := watch.Once(ctx, watch.Options{Root: e.watch.Root, Want: e.table.Wants, Settle: e.watch.Settle, NoFiles: true, Logger: zerolog.Nop()})
 	if ctx.Err() != nil {
-		return ctx.Err()
+		return 0, ctx.Err()
 	}
 	if err != nil {
 		e.emit(Event{Kind: RootGone, Path: e.watch.Root, Reason: err.Error()})
-		return nil
+		return len(facts), nil
 	}
 	for _, f := range facts {
 		if err := ctx.Err(); err != nil {
-			return err
+			return 0, err
 		}
 		e.take(f)
 	}
-	return nil
+	return len(facts), nil
 }
 
 func (e *engine) bundleAll(ctx context.Context, p *packer) error {

@@ -200,7 +200,7 @@ func TestMissingRootIsTold(t *testing.T) {
 	s := newSite(t)
 	s.watch().Root = s.path("nowhere")
 	s.once(RootGone)
-	s.check(RootGone)
+	s.check(RootGone, Watched)
 }
 
 func TestCheckChangesNothing(t *testing.T) {
@@ -209,14 +209,14 @@ func TestCheckChangesNothing(t *testing.T) {
 	s.write("q/b-1.ckpt", torchZip(t, 10, 1))
 	s.write("broken/b-1.ckpt", []byte("?"))
 	before := tree(t, filepath.Dir(s.root))
-	told := s.check(Refused, Waiting, Ready)
-	require.Equal(t, []string{s.path("r/a-1.ckpt"), s.path("r/b-1.ckpt")}, told[2].Members)
+	told := s.check(Watched, Refused, Waiting, Ready)
+	require.Equal(t, []string{s.path("r/a-1.ckpt"), s.path("r/b-1.ckpt")}, told[3].Members)
 	require.Equal(t, before, tree(t, filepath.Dir(s.root)))
 	require.NoDirExists(t, s.config.Artifacts.Dir)
 
 	s.once(Refused, Waiting, Bundled)
 	before = tree(t, filepath.Dir(s.root))
-	s.check(Refused, Waiting, PublishedBefore)
+	s.check(Watched, Refused, Waiting, PublishedBefore)
 	require.Equal(t, before, tree(t, filepath.Dir(s.root)))
 }
 

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/bundlewatch/bundlewatch/internal/bundle"
@@ -164,13 +165,25 @@ func contents(j *job, sources []*source, frozen []snapshot.File) (*bundle.Conten
 	for _, n := range snap.Notes {
 		c.Notes = append(c.Notes, describeNote(n))
 	}
-	c.Notes = append(c.Notes, j.notes...)
+	c.Notes = append(append(c.Notes, importNotes(sources)...), j.notes...)
 	if snap.Scaling != nil {
 		if c.Scaling, err = scaling(snap.Scaling, sources); err != nil {
 			return nil, err
 		}
 	}
 	return c, addParts(c, j, sources)
+}
+
+// importNotes warns of imports that travel although tensors do not need them (imports = "warn").
+func importNotes(sources []*source) []string {
+	var notes []string
+	for _, s := range sources {
+		if len(s.content.foreign) > 0 {
+			notes = append(notes, fmt.Sprintf("warning: %s: its pickle imports %s, which tensors do not need and torch.load(weights_only=True) refuses",
+				s.role, strings.Join(s.content.foreign, ", ")))
+		}
+	}
+	return notes
 }
 
 func addParts(c *bundle.Contents, j *job, sources []*source) error {

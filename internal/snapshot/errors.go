@@ -10,12 +10,21 @@ type MissingError struct {
 	Keys   []string
 	Looked []string // the paths of the config files, relative to the watch root
 	Hypers []string // the roles whose checkpoint holds hyper_parameters
+	// Unparsed are the files among them that say nothing because they could not be parsed, with the reason.
+	Unparsed []string
 }
 
 func (e *MissingError) Error() string {
 	return fmt.Sprintf("translate config: params lack the required %s (absent or null): looked at %s and at %s; "+
 		"write them into the run's config, name the file that has them under watch.config.files, or require less",
-		quoteAll(e.Keys), e.files(), e.hypers())
+		quoteAll(e.Keys), e.files(), e.hypers()) + e.unparsed()
+}
+
+func (e *MissingError) unparsed() string {
+	if len(e.Unparsed) == 0 {
+		return ""
+	}
+	return "; not parsed: " + strings.Join(e.Unparsed, "; ")
 }
 
 func (e *MissingError) files() string {

@@ -202,6 +202,11 @@ func (t *translator) checkRequired(params *pickle.Dict) error {
 			e.Hypers = append(e.Hypers, hyper.Role)
 		}
 	}
+	for _, n := range t.notes.list() {
+		if n.Kind == NoteUnparsed {
+			e.Unparsed = append(e.Unparsed, n.Source+": "+n.Text)
+		}
+	}
 	return e
 }
 

@@ -357,3 +357,12 @@ func TestTranslateNone(t *testing.T) {
 	require.Equal(t, 0, s.Params.Len())
 	require.Empty(t, s.Source)
 }
+
+// Who looks for a key that is in a file with a syntax error must be told of the error.
+func TestMissingKeyNamesFilesThatWereNotParsed(t *testing.T) {
+	_, err := Translate(Input{Preset: PresetNone, Required: []string{"N"}, Files: []File{{Path: "r/a.json", Name: "a.json", Data: []byte(`{"N": 4,,}`)}}})
+	var missing *MissingError
+	require.ErrorAs(t, err, &missing)
+	require.Len(t, missing.Unparsed, 1)
+	require.ErrorContains(t, err, "not parsed: a.json")
+}

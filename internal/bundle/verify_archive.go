@@ -1,0 +1,301 @@
+package bundle
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/bundlewatch/bundlewatch/internal/checkpoint"
+	"github.com/bundlewatch/bundlewatch/internal/pickle"
+	"github.com/bundlewatch/bundlewatch/internal/zipfile"
+)
+
+// verifyArchive proves an archive: its structure, every CRC, every pickle, and the manifests against
+// the content. m is the manifest beside it, nil when there is none.
+func (r *Report) verifyArchive(ctx context.Context, path string, m *Manifest) error {
+	f, size, err := openFile(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	r.Bytes = size
+	a, err := openArchive(f, size)
+	if err != nil {
+		r.problem("%s: %v", ArchiveName, err)
+		return nil
+	}
+	v := &archiveVerifier{Report: r, archive: a, digests: make(map[string]Digest)}
+	if err := v.readEntries(ctx); err != nil {
+		return err
+	}
+	if !a.ours() {
+		r.Kind = "foreign archive"
+		return v.verifyForeign()
+	}
+	return v.verifyOurs(m)
+}
+
+// archiveVerifier adds what is wrong with an archive to a report.
+type archiveVerifier struct {
+	*Report
+	*archive
+	digests map[string]Digest // of the entries
+}
+
+func (v *archiveVerifier) readEntries(ctx context.Context) error {
+	for i := range v.directory.Entries {
+		e := &v.directory.Entries[i]
+		d, err := v.archive.digest(ctx, e)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			v.problem("%s: %s: %v", ArchiveName, e.Name, err)
+		}
+		v.digests[e.Name] = d
+	}
+	v.Entries = len(v.directory.Entries)
+	return nil
+}
+
+func (v *archiveVerifier) verifyOurs(m *Manifest) error {
+	at, err := v.layoutDiffers()
+	if err != nil {
+		return err
+	}
+	if at >= 0 {
+		v.problem("%s: byte %d is not what this program writes there", ArchiveName, at)
+	}
+	inner := v.readInner()
+	if inner == nil {
+		return nil
+	}
+	if m != nil {
+		v.compareManifests(m, inner)
+	}
+	v.checkEntrySet(inner)
+	params := v.verifyRoles(inner, m)
+	if m != nil {
+		v.compareParams(params, m)
+	}
+	v.verifyScaling()
+	return nil
+}
+
+func (v *archiveVerifier) readInner() *innerManifest {
+	data, err := v.read(v.directory.Find(innerName))
+	inner := &innerManifest{}
+	if err == nil {
+		err = json.Unmarshal(data, inner)
+	}
+	if err == nil && inner.Schema != Schema {
+		err = fmt.Errorf("schema version %d; this program knows %d", inner.Schema, Schema)
+	}
+	if err != nil {
+		v.problem("%s: %v", innerName, err)
+		return nil
+	}
+	return inner
+}
+
+// compareManifests holds the manifest beside the archive against the one in it, and against the file.
+func (v *archiveVerifier) compareManifests(m *Manifest, inner *innerManifest) {
+	if m.Archive.Bytes != v.Bytes {
+		v.problem("%s says that the archive has %d bytes, it has %d", ManifestName, m.Archive.Bytes, v.Bytes)
+	}
+	outer := m.inner()
+	a, errA := json.Marshal(outer)
+	b, errB := json.Marshal(inner)
+	if errA != nil || errB != nil || !bytes.Equal(a, b) {
+		v.problem("%s and %s contradict each other", ManifestName, innerName)
+	}
+}
+
+// checkEntrySet makes sure that the archive holds what its manifest lists, and nothing else.
+func (v *archiveVerifier) checkEntrySet(inner *innerManifest) {
+	expected := map[string]Digest{rootManifestName: {}, innerName: {}}
+	for _, m := range inner.Members {
+		expected[m.Name] = m.Digest
+		expected[m.Role+"/"+paramsName] = Digest{}
+	}
+	for _, c := range inner.Config {
+		expected[c.Name] = c
+	}
+	for _, e := range v.directory.Entries {
+		want, ok := expected[e.Name]
+		if !ok && e.Name != scalingName {
+			v.problem("%s: the entry %q is in no manifest", ArchiveName, e.Name)
+		}
+		if want.SHA256 != "" && want != v.digests[e.Name] {
+			v.problem("%s: the entry %q has the SHA-256 %s, the manifest says %s", ArchiveName, e.Name, v.digests[e.Name].SHA256, want.SHA256)
+		}
+		delete(expected, e.Name)
+	}
+	for name := range expected {
+		v.problem("%s: the entry %q is missing", ArchiveName, name)
+	}
+}
+
+// verifyRoles checks manifest.dill, and model.pth and params.dill of every role. It returns the params.
+func (v *archiveVerifier) verifyRoles(inner *innerManifest, m *Manifest) any {
+	roles, err := v.roles()
+	if err != nil {
+		v.problem("%s: %v", rootManifestName, err)
+	}
+	v.checkPlain(rootManifestName)
+	var params any
+	for i, member := range inner.Members {
+		if i >= len(roles) || roles[i] != member.Role {
+			v.problem("%s lists the models %q, the manifest has %q in place %d", rootManifestName, roles, member.Role, i+1)
+		}
+		var tensors []checkpoint.Tensor
+		if m != nil && i < len(m.Members) {
+			tensors = m.Members[i].Tensors
+		}
+		v.verifyModel(member, tensors, m != nil)
+		p := v.checkPlain(member.Role + "/" + paramsName)
+		if i > 0 && v.digests[member.Role+"/"+paramsName].SHA256 != v.digests[inner.Members[0].Role+"/"+paramsName].SHA256 {
+			v.problem("%s of %q and %q differ", paramsName, inner.Members[0].Role, member.Role)
+		}
+		params = p
+	}
+	if len(roles) != len(inner.Members) {
+		v.problem("%s lists %d models, the manifest %d", rootManifestName, len(roles), len(inner.Members))
+	}
+	return params
+}
+
+// checkPlain makes sure that an entry is a pickle in our own form that imports nothing.
+func (v *archiveVerifier) checkPlain(name string) any {
+	p, data, err := v.pickle(name)
+	if err != nil {
+		v.problem("%s: %v", name, err)
+		return nil
+	}
+	again, err := pickle.EncodePlain(p.Value)
+	if err != nil || len(p.Imports) > 0 || !bytes.Equal(again, data) {
+		v.problem("%s is not the plain pickle that this program writes", name)
+	}
+	return p.Value
+}
+
+// verifyModel proves the torch zip of a role and compares its tensors with the manifest's.
+func (v *archiveVerifier) verifyModel(member innerMember, tensors []checkpoint.Tensor, compare bool) {
+	e := v.directory.Find(member.Name)
+	if e == nil {
+		return // named by checkEntrySet
+	}
+	c, err := v.openModel(e)
+	if err != nil {
+		v.problem("%s: %v", e.Name, err)
+		return
+	}
+	if foreign := names(checkpoint.Foreign(c.Imports)); !slices.Equal(foreign, member.Imports) {
+		v.problem("%s: its pickle imports %q besides what tensors need, the manifest says %q", e.Name, foreign, member.Imports)
+	}
+	found, err := c.AllTensors()
+	if err != nil {
+		v.problem("%s: %v", e.Name, err)
+		return
+	}
+	v.Tensors += len(found)
+	if compare && !sameTensors(found, tensors) {
+		v.problem("%s: its tensors are not those that the manifest lists", e.Name)
+	}
+}
+
+// openModel opens a torch zip in the archive and reads all its records.
+func (v *archiveVerifier) openModel(e *zipfile.Entry) (*checkpoint.Checkpoint, error) {
+	c, done, err := v.checkpoint(e)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	return c, c.CheckRecords()
+}
+
+func sameTensors(a, b []checkpoint.Tensor) bool {
+	x, errX := json.Marshal(a)
+	y, errY := json.Marshal(b)
+	return errX == nil && errY == nil && (bytes.Equal(x, y) || len(a)+len(b) == 0)
+}
+
+func (v *archiveVerifier) compareParams(params any, m *Manifest) {
+	got, err := pickle.AppendJSON(nil, params)
+	var want bytes.Buffer
+	if err == nil {
+		err = json.Compact(&want, m.Params)
+	}
+	if err != nil || !bytes.Equal(got, want.Bytes()) {
+		v.problem("%s: the params are not those of %s", ManifestName, paramsName)
+	}
+}
+
+// verifyScaling proves torch_scaling_metadata.pt, where there is one.
+func (v *archiveVerifier) verifyScaling() {
+	e := v.directory.Find(scalingName)
+	if e == nil {
+		return
+	}
+	c, err := v.openModel(e)
+	if err != nil {
+		v.problem("%s: %v", e.Name, err)
+		return
+	}
+	if foreign := checkpoint.Foreign(c.Imports); len(foreign) > 0 {
+		v.problem("%s: its pickle imports %s", e.Name, checkpoint.Names(foreign))
+	}
+}
+
+// verifyForeign checks an archive that another program wrote, such as upstream's trainer: every model
+// and every pickle is read. Imports are shown, not refused.
+func (v *archiveVerifier) verifyForeign() error {
+	roles, err := v.roles()
+	if err != nil {
+		v.problem("%s: %v", rootManifestName, err)
+	}
+	for _, role := range roles {
+		v.verifyForeignModel(role + "/" + modelName)
+		p, _, err := v.pickle(role + "/" + paramsName)
+		if err != nil {
+			v.problem("%s/%s: %v", role, paramsName, err)
+		} else if len(p.Imports) > 0 {
+			v.Warnings = append(v.Warnings, fmt.Sprintf("%s/%s imports %s", role, paramsName, checkpoint.Names(p.Imports)))
+		}
+	}
+	if v.directory.Find(scalingName) != nil {
+		v.verifyForeignModel(scalingName)
+	}
+	return nil
+}
+
+func (v *archiveVerifier) verifyForeignModel(name string) {
+	e := v.directory.Find(name)
+	if e == nil {
+		v.problem("%s: it is missing", name)
+		return
+	}
+	c, err := v.openModel(e)
+	if err != nil {
+		v.problem("%s: %v", name, err)
+		return
+	}
+	if foreign := checkpoint.Foreign(c.Imports); len(foreign) > 0 {
+		v.Warnings = append(v.Warnings, fmt.Sprintf("%s imports %s", name, checkpoint.Names(foreign)))
+	}
+	tensors, err := c.AllTensors()
+	if err != nil {
+		v.problem("%s: %v", name, err)
+	}
+	v.Tensors += len(tensors)
+}
+
+func names(imports []pickle.Import) []string {
+	var all []string
+	for _, i := range imports {
+		all = append(all, i.String())
+	}
+	return all
+}
