@@ -211,7 +211,7 @@ func TestBigEndianTravelsAsSuch(t *testing.T) {
 	require.NoError(t, err)
 	p, err := c.Extract(s)
 	require.NoError(t, err)
-	require.Equal(t, "big", openBytes(t, flatten(t, p)).byteOrder)
+	require.Equal(t, "big", openBytes(t, flatten(t, p)).torch.byteOrder)
 }
 
 func TestNamesThatSpellSomethingAllowed(t *testing.T) {
@@ -274,7 +274,9 @@ func FuzzOpen(f *testing.F) {
 		data := testdata(f, file)
 		f.Add([]byte(nil), data)
 		if c, err := Open(bytes.NewReader(data), int64(len(data))); err == nil {
-			raw, err := c.readRecord("data.pkl", 1<<20)
+			z, err := indexTorchZip(c.source, c.Records())
+			require.NoError(f, err)
+			raw, err := z.readRecord("data.pkl", 1<<20)
 			require.NoError(f, err)
 			f.Add(raw, []byte(nil))
 		}

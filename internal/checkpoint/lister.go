@@ -32,13 +32,13 @@ func (l *listing) add(t Tensor) error {
 // tensorLister lists the tensors in a value, and spells their paths only when it meets one.
 type tensorLister struct {
 	listing
-	checkpoint *Checkpoint
-	seen       map[any]bool // containers on the way down or behind us: each is listed once
-	path       []any        // keys and indexes
+	file *torchFile
+	seen map[any]bool // containers on the way down or behind us: each is listed once
+	path []any        // keys and indexes
 }
 
 func (l *tensorLister) list(v any) error {
-	t, ok, err := l.checkpoint.rebuild(v, 0)
+	t, ok, err := l.file.rebuild(v, 0)
 	if ok {
 		return l.addHere(t, err)
 	}

@@ -18,12 +18,12 @@ func (c *Checkpoint) CIStatistics() (*pickle.Dict, error) {
 	root := mapping(c.Root)
 	v, _ := root.Get("ci_statistics")
 	d := mapping(v)
-	if d == nil {
+	if d == nil || c.torch == nil {
 		return nil, nil
 	}
 	lists := &pickle.Dict{}
 	for name, item := range d.All() {
-		numbers, err := c.numbers(item)
+		numbers, err := c.torch.numbers(item)
 		if err != nil {
 			return nil, fmt.Errorf("read ci_statistics[%.60q]: %w", keyText(name), err)
 		}
@@ -33,8 +33,8 @@ func (c *Checkpoint) CIStatistics() (*pickle.Dict, error) {
 }
 
 // numbers flattens a tensor, in the order of its indexes. A list or a number is taken as it is.
-func (c *Checkpoint) numbers(v any) (any, error) {
-	t, ok, err := c.tensor("", v)
+func (f *torchFile) numbers(v any) (any, error) {
+	t, ok, err := f.tensor("", v)
 	if err != nil {
 		return nil, err
 	}
@@ -56,18 +56,18 @@ func (c *Checkpoint) numbers(v any) (any, error) {
 	case t.DType != "float32":
 		return nil, broken("a tensor of %s instead of float32 or float64", t.DType)
 	}
-	if c.byteOrder == "big" {
+	if f.byteOrder == "big" {
 		return nil, broken("a big-endian tensor, which is not read as numbers")
 	}
-	return c.flatten(t, decode, size)
+	return f.flatten(t, decode, size)
 }
 
-func (c *Checkpoint) flatten(t Tensor, decode func([]byte) float64, size int64) (any, error) {
+func (f *torchFile) flatten(t Tensor, decode func([]byte) float64, size int64) (any, error) {
 	n := numel(t.Shape)
 	if n > maxNumbers {
 		return nil, broken("%d numbers, more than the %d that are read", n, maxNumbers)
 	}
-	data, err := c.readRecord("data/"+t.Storage, maxNumbers*16)
+	data, err := f.readBlob(t.Storage, maxNumbers*16)
 	if err != nil {
 		return nil, err
 	}

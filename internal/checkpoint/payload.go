@@ -56,42 +56,63 @@ func (p *Payload) add(s Segment) {
 	p.Segments = append(p.Segments, s)
 }
 
-// Verbatim lays out the whole file, byte for byte. The bytes between the records are read now, for
-// their CRC.
+// Verbatim lays out the whole file, byte for byte. What has no CRC of its own is read now: the bytes
+// between the records of a zip, compressed records (whose content is held against its CRC), and other formats
+// as a whole.
 func (c *Checkpoint) Verbatim() (*Payload, error) {
 	p := &Payload{Source: c.source, Verbatim: true}
+	for _, e := range c.inFileOrder() {
+		if err := p.addRange(p.Size, e.Data-p.Size, ""); err != nil {
+			return nil, err
+		}
+		if err := c.addEntry(p, e); err != nil {
+			return nil, err
+		}
+	}
+	return p, p.addRange(p.Size, c.Size-p.Size, "")
+}
+
+// inFileOrder returns the records of a zip as they lie in the file; none for other formats.
+func (c *Checkpoint) inFileOrder() []*zipfile.Entry {
+	if c.directory == nil {
+		return nil
+	}
 	entries := make([]*zipfile.Entry, 0, len(c.directory.Entries))
 	for i := range c.directory.Entries {
 		entries = append(entries, &c.directory.Entries[i])
 	}
 	slices.SortFunc(entries, func(a, b *zipfile.Entry) int { return cmp.Compare(a.Data, b.Data) })
-	for _, e := range entries {
-		if err := c.addRange(p, p.Size, e.Data-p.Size, ""); err != nil {
-			return nil, err
-		}
-		if err := c.addRecord(p, e); err != nil {
-			return nil, err
-		}
-	}
-	return p, c.addRange(p, p.Size, c.Size-p.Size, "")
+	return entries
 }
 
-// addRecord adds a record with the CRC that was saved for it, so that copying checks it.
-func (c *Checkpoint) addRecord(p *Payload, e *zipfile.Entry) error {
-	if c.NoCRC {
-		return c.addRange(p, e.Data, e.Size, e.Name)
+// addEntry adds a record of a zip. The saved CRC of a compressed one is its content's, not that of the bytes in
+// the file.
+func (c *Checkpoint) addEntry(p *Payload, e *zipfile.Entry) error {
+	if e.Method == zipfile.Stored {
+		return p.addBlob(blob{record: e.Name, offset: e.Data, size: e.Size, crc: e.CRC32, hasCRC: !c.NoCRC})
 	}
-	p.add(Segment{Offset: e.Data, Size: e.Size, CRC32: e.CRC32, Record: e.Name})
+	if err := checkEntry(c.source, e); err != nil {
+		return err
+	}
+	return p.addRange(e.Data, e.Packed, e.Name)
+}
+
+// addBlob adds a run of bytes with the CRC that was saved for it, so that copying checks it.
+func (p *Payload) addBlob(b blob) error {
+	if !b.hasCRC {
+		return p.addRange(b.offset, b.size, b.record)
+	}
+	p.add(Segment{Offset: b.offset, Size: b.size, CRC32: b.crc, Record: b.record})
 	return nil
 }
 
 // addRange adds a range of the source whose CRC is not known: it is read for it.
-func (c *Checkpoint) addRange(p *Payload, offset, size int64, record string) error {
+func (p *Payload) addRange(offset, size int64, record string) error {
 	if size == 0 {
 		return nil
 	}
 	sum := crc32.NewIEEE()
-	if n, err := io.CopyBuffer(sum, io.NewSectionReader(c.source, offset, size), make([]byte, min(size, 1<<20))); err != nil || n < size {
+	if n, err := io.CopyBuffer(sum, io.NewSectionReader(p.Source, offset, size), make([]byte, min(size, 1<<20))); err != nil || n < size {
 		return fmt.Errorf("read %d bytes at %d: got %d: %w", size, offset, n, cmp.Or(err, io.ErrUnexpectedEOF))
 	}
 	p.add(Segment{Offset: offset, Size: size, CRC32: sum.Sum32(), Record: record})
@@ -100,12 +121,12 @@ func (c *Checkpoint) addRange(p *Payload, offset, size int64, record string) err
 
 // Extract lays out a checkpoint that holds nothing but the given state_dict: the pickle is written
 // anew as protocol 2, the storages that it refers to travel raw. Shared storages stay shared.
-func (c *Checkpoint) Extract(s *StateDict) (*Payload, error) { return assemble(s.Value, c) }
+func (c *Checkpoint) Extract(s *StateDict) (*Payload, error) { return assemble(s.Value, c.torch) }
 
 // Travels tells whether the state_dict can travel as the file that it is in, byte for byte: when it is
-// the whole of it, in a pickle that torch.load(weights_only=True) reads.
+// the whole of it, in a zip whose pickle torch.load(weights_only=True) reads.
 func (c *Checkpoint) Travels(s *StateDict) bool {
-	return s.Path == "" && (c.Protocol == 2 || c.Protocol == 3) && c.loadable
+	return s.Path == "" && (c.Protocol == 2 || c.Protocol == 3) && c.torch != nil && c.torch.loadable && !c.torch.legacy
 }
 
 // weightsOnlyOpcodes are those that torch.load(weights_only=True) knows
@@ -116,7 +137,12 @@ const weightsOnlyOpcodes = "\x80\x81\x85\x86\x87\x88\x89\x8a" + "().]}NGJKMRUXQq
 func Save(value any) (*Payload, error) { return assemble(value, nil) }
 
 // SaveFrom is Save for a value that may hold tensors of the checkpoint source, which may be nil.
-func SaveFrom(value any, source *Checkpoint) (*Payload, error) { return assemble(value, source) }
+func SaveFrom(value any, source *Checkpoint) (*Payload, error) {
+	if source == nil {
+		return assemble(value, nil)
+	}
+	return assemble(value, source.torch)
+}
 
 // SentinelDict is the value that stands for a role without weights of its own.
 func SentinelDict(role string) *pickle.Dict { return pickle.NewDict("_sentinel", role) }
@@ -130,7 +156,7 @@ const (
 // assemble lays out a torch zip. The records are those that every torch since 1.6 needs: data.pkl
 // first, then byteorder, the storages, version. Whoever places the payload must put it at a multiple
 // of the block size, so that records stay congruent to the source.
-func assemble(value any, c *Checkpoint) (*Payload, error) {
+func assemble(value any, f *torchFile) (*Payload, error) {
 	data, err := pickle.Encode(value)
 	if err != nil {
 		return nil, fmt.Errorf("write the state_dict's pickle: %w", err)
@@ -144,12 +170,12 @@ func assemble(value any, c *Checkpoint) (*Payload, error) {
 	}
 	addLiteral("data.pkl", data)
 	byteOrder := "little"
-	if c != nil {
-		p.Source, byteOrder = c.source, cmp.Or(c.byteOrder, byteOrder)
+	if f != nil {
+		p.Source, byteOrder = f.source, cmp.Or(f.byteOrder, byteOrder)
 	}
 	addLiteral("byteorder", []byte(byteOrder))
-	if c != nil {
-		if err := c.addStorages(p, l, value); err != nil {
+	if f != nil {
+		if err := f.addStorages(p, l, value); err != nil {
 			return nil, err
 		}
 	}
@@ -158,20 +184,20 @@ func assemble(value any, c *Checkpoint) (*Payload, error) {
 	return p, nil
 }
 
-func (c *Checkpoint) addStorages(p *Payload, l *zipfile.Layout, value any) error {
-	storages, err := c.storagesOf(value)
+func (f *torchFile) addStorages(p *Payload, l *zipfile.Layout, value any) error {
+	storages, err := f.storagesOf(value)
 	if err != nil {
 		return err
 	}
 	for _, s := range storages {
-		e := c.records["data/"+s.key]
-		record := Payload{}
-		if err := c.addRecord(&record, e); err != nil {
+		b := f.blobs[s.key]
+		record := Payload{Source: f.source}
+		if err := record.addBlob(b); err != nil {
 			return err
 		}
-		h := zipfile.Header{Name: "archive/data/" + s.key, Size: e.Size, CRC32: record.CRC32, Place: zipfile.Place{Modulus: alignment}}
-		if e.Size >= shareable && e.Data%alignment == 0 {
-			h.Place = zipfile.Place{Modulus: block, Offset: e.Data}
+		h := zipfile.Header{Name: "archive/data/" + s.key, Size: b.size, CRC32: record.CRC32, Place: zipfile.Place{Modulus: alignment}}
+		if b.size >= shareable && b.offset%alignment == 0 {
+			h.Place = zipfile.Place{Modulus: block, Offset: b.offset}
 		}
 		p.literal(l.Add(h))
 		for _, segment := range record.Segments {

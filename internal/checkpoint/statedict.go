@@ -44,7 +44,12 @@ func mapping(v any) *pickle.Dict {
 
 // StateDict finds the state_dict. selection is the key under which it is, with dots between nested
 // keys; "" means: the whole checkpoint if it is a state_dict, else what is under "state_dict".
+//
+// Only torch's formats have one ([Checkpoint.IsTorch]).
 func (c *Checkpoint) StateDict(selection string) (*StateDict, error) {
+	if c.torch == nil {
+		return nil, broken("a file of format %q has no state_dict; it travels as it is with keep = \"verbatim\" under [watch.payload]", c.Format)
+	}
 	if selection != "" {
 		return c.selected(selection)
 	}
@@ -110,7 +115,7 @@ func (c *Checkpoint) readStateDict(v any, path string) (*StateDict, error) {
 		if !ok {
 			return nil, broken("the state_dict has a key that is %s, not a str", pickle.Kind(k))
 		}
-		t, isTensor, err := c.tensor(name, item)
+		t, isTensor, err := c.torch.tensor(name, item)
 		if err != nil {
 			return nil, err
 		}
@@ -164,13 +169,22 @@ func (c *Checkpoint) Dropped(s *StateDict) []string {
 	return dropped
 }
 
-// AllTensors lists every tensor of the checkpoint, wherever it is.
-func (c *Checkpoint) AllTensors() ([]Tensor, error) { return c.TensorsIn(c.Root) }
+// AllTensors lists every tensor of the checkpoint, wherever it is. The list of a format whose tensors are not
+// read, such as HDF5, is empty.
+func (c *Checkpoint) AllTensors() ([]Tensor, error) {
+	if c.torch == nil {
+		return append([]Tensor{}, c.tensors...), nil
+	}
+	return c.TensorsIn(c.Root)
+}
 
 // TensorsIn lists the tensors in a value of the checkpoint, named by their paths with slashes between
 // the keys of nested containers.
 func (c *Checkpoint) TensorsIn(v any) ([]Tensor, error) {
-	l := tensorLister{checkpoint: c, seen: make(map[any]bool), listing: listing{tensors: []Tensor{}}}
+	if c.torch == nil {
+		return []Tensor{}, nil
+	}
+	l := tensorLister{file: c.torch, seen: make(map[any]bool), listing: listing{tensors: []Tensor{}}}
 	err := l.list(v)
 	return l.tensors, err
 }

@@ -36,8 +36,8 @@ var itemSizes = map[string]int64{
 }
 
 // readStorage reads the persistent id ('storage', StorageType, key, location, numel).
-func (c *Checkpoint) readStorage(id *pickle.PersistentID) (storage, error) {
-	if s, known := c.storages[id]; known {
+func (f *torchFile) readStorage(id *pickle.PersistentID) (storage, error) {
+	if s, known := f.storages[id]; known {
 		return s, nil
 	}
 	t, ok := id.ID.(*pickle.Tuple)
@@ -61,24 +61,24 @@ func (c *Checkpoint) readStorage(id *pickle.PersistentID) (storage, error) {
 	case class.Name != "UntypedStorage" && class.Name != "_UntypedStorage":
 		return storage{}, broken("storage %q has the unknown type %q", key, class.String())
 	}
-	return s, c.checkStorage(s)
+	return s, f.checkStorage(s)
 }
 
 // maxKey is the longest key of a storage, in bytes. Torch's are decimal numbers.
 const maxKey = 255
 
-func (c *Checkpoint) checkStorage(s storage) error {
-	record := c.prefix + "data/" + s.key
-	e := c.records["data/"+s.key]
+func (f *torchFile) checkStorage(s storage) error {
+	record := f.prefix + s.key
+	b, found := f.blobs[s.key]
 	switch {
-	case e == nil:
+	case !found:
 		return brokenRecord(record, "it is missing, though the pickle refers to it")
-	case s.elements > e.Size || e.Size != s.bytes:
-		return brokenRecord(record, "it has %d bytes, but the pickle says %d", e.Size, s.bytes)
-	case e.CRC32 == 0 && e.Size > 0 && !c.NoCRC:
-		return brokenRecord(record, "its %d bytes were reserved but never written (torch.serialization.skip_data): it has no CRC, while other records have", e.Size)
+	case s.elements > b.size || b.size != s.bytes:
+		return brokenRecord(record, "it has %d bytes, but the pickle says %d", b.size, s.bytes)
+	case b.hasCRC && b.crc == 0 && b.size > 0:
+		return brokenRecord(record, "its %d bytes were reserved but never written (torch.serialization.skip_data): it has no CRC, while other records have", b.size)
 	}
-	if again, ok := c.byKey[s.key]; ok && again != s {
+	if again, ok := f.byKey[s.key]; ok && again != s {
 		return brokenRecord(record, "the pickle refers to it as %d elements of %q and as %d of %q", again.elements, again.dtype, s.elements, s.dtype)
 	}
 	return nil
@@ -86,28 +86,28 @@ func (c *Checkpoint) checkStorage(s storage) error {
 
 // checkStorages makes sure that every storage that the pickle refers to has its record, of the right
 // size, and is always referred to as the same.
-func (c *Checkpoint) checkStorages() error {
-	c.storages = make(map[*pickle.PersistentID]storage)
-	c.byKey = make(map[string]storage)
+func (f *torchFile) checkStorages(root any) error {
+	f.storages = make(map[*pickle.PersistentID]storage)
+	f.byKey = make(map[string]storage)
 	var err error
-	walk(c.Root, func(node any) bool {
+	walk(root, func(node any) bool {
 		id, ok := node.(*pickle.PersistentID)
-		if !ok {
+		if !ok || f.legacy && isModule(id) {
 			return err == nil
 		}
-		s, broken := c.readStorage(id)
+		s, broken := f.readStorage(id)
 		if broken != nil {
 			err = cmp.Or(err, broken)
 			return false
 		}
-		c.storages[id], c.byKey[s.key] = s, s
+		f.storages[id], f.byKey[s.key] = s, s
 		return false
 	})
 	return err
 }
 
 // storagesOf returns the storages that a value refers to, each once, in the order of first reference.
-func (c *Checkpoint) storagesOf(v any) ([]storage, error) {
+func (f *torchFile) storagesOf(v any) ([]storage, error) {
 	var all []storage
 	seen := make(map[string]bool)
 	var err error
@@ -116,7 +116,7 @@ func (c *Checkpoint) storagesOf(v any) ([]storage, error) {
 		if !ok {
 			return err == nil
 		}
-		s, broken := c.readStorage(id)
+		s, broken := f.readStorage(id)
 		if broken != nil {
 			err = cmp.Or(err, broken)
 			return false

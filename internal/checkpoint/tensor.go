@@ -35,8 +35,8 @@ type dense struct {
 const maxWraps = 8
 
 // tensor describes the tensor that a pickled value is; ok is false when it is none.
-func (c *Checkpoint) tensor(name string, v any) (t Tensor, ok bool, err error) {
-	t, ok, err = c.rebuild(v, 0)
+func (f *torchFile) tensor(name string, v any) (t Tensor, ok bool, err error) {
+	t, ok, err = f.rebuild(v, 0)
 	t.Name = name
 	if err != nil {
 		err = fmt.Errorf("tensor %.200q: %w", name, err)
@@ -59,7 +59,7 @@ func rebuildCall(v any) (o *pickle.Object, function string) {
 }
 
 // rebuild understands the functions that torch's tensors pickle themselves as (torch/_utils.py).
-func (c *Checkpoint) rebuild(v any, wraps int) (Tensor, bool, error) {
+func (f *torchFile) rebuild(v any, wraps int) (Tensor, bool, error) {
 	o, function := rebuildCall(v)
 	switch {
 	case o == nil:
@@ -71,22 +71,22 @@ func (c *Checkpoint) rebuild(v any, wraps int) (Tensor, bool, error) {
 	}
 	switch function {
 	case "_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_tensor_v3":
-		t, err := c.denseTensor(function, o.Args)
+		t, err := f.denseTensor(function, o.Args)
 		return t, true, err
 	case "_rebuild_parameter", "_rebuild_parameter_with_state":
-		return c.parameter(o.Args, wraps)
+		return f.parameter(o.Args, wraps)
 	case "_rebuild_from_type_v2":
-		return c.subclass(o.Args, wraps)
+		return f.subclass(o.Args, wraps)
 	}
-	t, err := c.special(function, o.Args, wraps)
+	t, err := f.special(function, o.Args, wraps)
 	return t, true, err
 }
 
-func (c *Checkpoint) parameter(args []any, wraps int) (Tensor, bool, error) {
+func (f *torchFile) parameter(args []any, wraps int) (Tensor, bool, error) {
 	if len(args) == 0 {
 		return Tensor{}, true, broken("a parameter without data")
 	}
-	t, ok, err := c.rebuild(args[0], wraps+1)
+	t, ok, err := f.rebuild(args[0], wraps+1)
 	if ok && t.Kind == "" {
 		t.Kind = "parameter"
 	}
@@ -94,7 +94,7 @@ func (c *Checkpoint) parameter(args []any, wraps int) (Tensor, bool, error) {
 }
 
 // subclass reads (function, type, args, state) of a tensor of a subclass, or with attributes.
-func (c *Checkpoint) subclass(args []any, wraps int) (Tensor, bool, error) {
+func (f *torchFile) subclass(args []any, wraps int) (Tensor, bool, error) {
 	if len(args) < 3 {
 		return Tensor{}, true, broken("a tensor subclass without data")
 	}
@@ -102,16 +102,16 @@ func (c *Checkpoint) subclass(args []any, wraps int) (Tensor, bool, error) {
 	if !ok {
 		return Tensor{}, true, broken("the arguments of a tensor subclass are %s", pickle.Kind(args[2]))
 	}
-	return c.rebuild(&pickle.Object{Class: args[0], Args: inner.Items}, wraps+1)
+	return f.rebuild(&pickle.Object{Class: args[0], Args: inner.Items}, wraps+1)
 }
 
 // special describes the tensors that are more, or less, than a view of a storage.
-func (c *Checkpoint) special(function string, args []any, wraps int) (Tensor, error) {
+func (f *torchFile) special(function string, args []any, wraps int) (Tensor, error) {
 	switch function {
 	case "_rebuild_qtensor":
-		t, err := c.denseTensor(function, args)
+		t, err := f.denseTensor(function, args)
 		if err == nil && len(args) > 4 {
-			_, err = c.inner(args[4], wraps)
+			_, err = f.inner(args[4], wraps)
 		}
 		t.Kind = "quantized"
 		return t, err
@@ -119,27 +119,27 @@ func (c *Checkpoint) special(function string, args []any, wraps int) (Tensor, er
 		if len(args) < 2 {
 			return Tensor{}, broken("a sparse tensor without data")
 		}
-		t, err := c.inner(args[1], wraps)
+		t, err := f.inner(args[1], wraps)
 		t.Kind = "sparse"
 		return t, err
 	case "_rebuild_meta_tensor_no_storage":
 		return metaTensor(args)
 	}
 	kind := strings.TrimSuffix(strings.TrimPrefix(function, "_rebuild_"), "_tensor")
-	_, err := c.inner(&pickle.Tuple{Items: args}, wraps)
+	_, err := f.inner(&pickle.Tuple{Items: args}, wraps)
 	return Tensor{DType: "?", Kind: kind}, err
 }
 
 // inner describes a tensor that is made of others: of the dtype of the last (the values of a sparse
 // tensor), of all their bytes, and of the shape that is beside them.
-func (c *Checkpoint) inner(v any, wraps int) (Tensor, error) {
+func (f *torchFile) inner(v any, wraps int) (Tensor, error) {
 	parts, ok := v.(*pickle.Tuple)
 	if !ok {
 		return Tensor{}, broken("the parts of a tensor are %s, not a tuple", pickle.Kind(v))
 	}
 	whole := Tensor{DType: "?"}
 	for _, item := range parts.Items {
-		part, isTensor, err := c.rebuild(item, wraps+1)
+		part, isTensor, err := f.rebuild(item, wraps+1)
 		if err != nil {
 			return whole, err
 		}
@@ -167,8 +167,8 @@ func metaTensor(args []any) (Tensor, error) {
 	return Tensor{DType: dtype, Shape: shape, Kind: "meta"}, err
 }
 
-func (c *Checkpoint) denseTensor(function string, args []any) (Tensor, error) {
-	d, err := c.readDense(function, args)
+func (f *torchFile) denseTensor(function string, args []any) (Tensor, error) {
+	d, err := f.readDense(function, args)
 	if err != nil {
 		return Tensor{}, err
 	}
@@ -178,7 +178,7 @@ func (c *Checkpoint) denseTensor(function string, args []any) (Tensor, error) {
 
 // readDense reads (storage, offset, shape, stride, …) and makes sure that the view lies inside its
 // storage.
-func (c *Checkpoint) readDense(function string, args []any) (dense, error) {
+func (f *torchFile) readDense(function string, args []any) (dense, error) {
 	if len(args) < 4 {
 		return dense{}, broken("a tensor with %d arguments instead of 4 or more", len(args))
 	}
@@ -186,7 +186,7 @@ func (c *Checkpoint) readDense(function string, args []any) (dense, error) {
 	if !ok {
 		return dense{}, broken("a tensor whose storage is %s", pickle.Kind(args[0]))
 	}
-	s, err := c.readStorage(id)
+	s, err := f.readStorage(id)
 	if err != nil {
 		return dense{}, err
 	}

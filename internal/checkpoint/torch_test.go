@@ -78,7 +78,7 @@ func requireSeen(t *testing.T, s *StateDict, expected map[string]seen) {
 // elements gathers the elements of a dense tensor in the order of its indexes.
 func elements(t *testing.T, c *Checkpoint, tensor Tensor) []byte {
 	t.Helper()
-	raw, err := c.readRecord("data/"+tensor.Storage, 1<<20)
+	raw, err := c.torch.readBlob(tensor.Storage, 1<<20)
 	require.NoError(t, err)
 	size := itemSizes[tensor.DType]
 	require.NotZero(t, size)
@@ -144,7 +144,7 @@ func requireRoundTrip(t *testing.T, c *Checkpoint, s *StateDict) *StateDict {
 	require.Equal(t, s.Extra, s2.Extra)
 	require.Equal(t, s.Sentinel, s2.Sentinel)
 
-	storages, err := c.storagesOf(s.Value)
+	storages, err := c.torch.storagesOf(s.Value)
 	require.NoError(t, err)
 	travelled := 0
 	for _, e := range again.Records() {
@@ -155,16 +155,16 @@ func requireRoundTrip(t *testing.T, c *Checkpoint, s *StateDict) *StateDict {
 	}
 	require.Equal(t, len(storages), travelled, "only storages that are referred to travel")
 	for _, storage := range storages {
-		requireSameRecord(t, c, again, "data/"+storage.key)
+		requireSameStorage(t, c, again, storage.key)
 	}
 	return s2
 }
 
-func requireSameRecord(t *testing.T, a, b *Checkpoint, name string) {
+func requireSameStorage(t *testing.T, a, b *Checkpoint, name string) {
 	t.Helper()
-	x, err := a.readRecord(name, 1<<20)
+	x, err := a.torch.readBlob(name, 1<<20)
 	require.NoError(t, err)
-	y, err := b.readRecord(name, 1<<20)
+	y, err := b.torch.readBlob(name, 1<<20)
 	require.NoError(t, err)
 	require.Equal(t, x, y, name)
 }

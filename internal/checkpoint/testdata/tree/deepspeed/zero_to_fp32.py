@@ -1,0 +1,1 @@
+# converts the shards of this folder

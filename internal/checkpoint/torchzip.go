@@ -1,0 +1,172 @@
+package checkpoint
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/bundlewatch/bundlewatch/internal/pickle"
+	"github.com/bundlewatch/bundlewatch/internal/zipfile"
+)
+
+// torchZip are the records of a torch zip, by their names below the common prefix.
+type torchZip struct {
+	source  io.ReaderAt
+	prefix  string // with a slash at the end
+	records map[string]*zipfile.Entry
+	noCRC   bool
+}
+
+const torchZipWhole = "torch zip: end record, every local header and entry, every storage that the pickle refers to present with its size; "
+
+func (c *Checkpoint) openTorchZip() (*Checkpoint, error) {
+	z, err := indexTorchZip(c.source, c.directory.Entries)
+	if err != nil {
+		return nil, err
+	}
+	if err := z.checkVersion(); err != nil {
+		return nil, err
+	}
+	byteOrder, err := z.readByteOrder()
+	if err != nil {
+		return nil, err
+	}
+	c.Format, c.NoCRC = TorchZip, z.noCRC
+	c.whole = torchZipWhole + "CRC-32 of every record that travels checked while it was read"
+	if z.noCRC {
+		c.whole = torchZipWhole + "saved without checksums, so its bytes cannot be proven"
+	}
+	c.torch = &torchFile{source: c.source, byteOrder: byteOrder, prefix: z.prefix + "data/", blobs: z.blobs()}
+	if err := c.readTorchPickle(z); err != nil {
+		return c, err
+	}
+	return c, c.torch.checkStorages(c.Root)
+}
+
+// indexTorchZip finds the records and their common prefix.
+func indexTorchZip(r io.ReaderAt, entries []zipfile.Entry) (*torchZip, error) {
+	z := &torchZip{source: r, prefix: findPrefix(entries), noCRC: true, records: make(map[string]*zipfile.Entry, len(entries))}
+	if z.prefix == "" {
+		return nil, broken("a zip like torch's, but it has no <name>/data.pkl")
+	}
+	if slices.ContainsFunc(entries, func(e zipfile.Entry) bool { return e.Name == z.prefix+"constants.pkl" }) {
+		return nil, broken("a TorchScript program (torch.jit.save), not a checkpoint: it holds code besides weights")
+	}
+	folded := make(map[string]bool, len(entries))
+	for i := range entries {
+		e := &entries[i]
+		name, ok := strings.CutPrefix(e.Name, z.prefix)
+		lower := strings.ToLower(name)
+		switch {
+		case !ok:
+			return nil, brokenRecord(e.Name, "it is outside of %q, where torch keeps all records", z.prefix)
+		case e.Method != zipfile.Stored:
+			return nil, brokenRecord(e.Name, "it is compressed, which torch never does")
+		case folded[lower]:
+			return nil, brokenRecord(e.Name, "its name differs from another's in case only, and torch's reader ignores case")
+		}
+		z.records[name], folded[lower] = e, true
+		z.noCRC = z.noCRC && e.CRC32 == 0
+	}
+	return z, nil
+}
+
+// blobs returns the storages by their keys.
+func (z *torchZip) blobs() map[string]blob {
+	blobs := make(map[string]blob, len(z.records))
+	for name, e := range z.records {
+		if key, ok := strings.CutPrefix(name, "data/"); ok {
+			blobs[key] = z.blob(e)
+		}
+	}
+	return blobs
+}
+
+func (z *torchZip) blob(e *zipfile.Entry) blob {
+	return blob{record: e.Name, offset: e.Data, size: e.Size, crc: e.CRC32, hasCRC: !z.noCRC}
+}
+
+// readRecord reads a whole small record and checks its CRC.
+func (z *torchZip) readRecord(name string, limit int64) ([]byte, error) {
+	e := z.records[name]
+	if e == nil {
+		return nil, brokenRecord(z.prefix+name, "it is missing")
+	}
+	return readBlob(z.source, z.blob(e), limit)
+}
+
+// findPrefix returns the folder that has the pickle, with a slash; "" when there is none.
+func findPrefix(entries []zipfile.Entry) string {
+	for _, e := range entries {
+		if folder, ok := strings.CutSuffix(e.Name, "/data.pkl"); ok && !strings.Contains(folder, "/") {
+			return folder + "/"
+		}
+	}
+	return ""
+}
+
+// maxVersion is the highest version of the container that torch up to 2.15 reads
+// (caffe2/serialize/versions.h, kMaxSupportedFileFormatVersion).
+const maxVersion = 10
+
+// checkVersion reads the version of the container where torch looks for it.
+func (z *torchZip) checkVersion() error {
+	name := "version"
+	if z.records[".data/version"] != nil {
+		name = ".data/version"
+	}
+	if z.records[name] == nil {
+		return brokenRecord(z.prefix+name, "it is missing; torch would not load the file")
+	}
+	b, err := z.readRecord(name, 16)
+	if err != nil {
+		return err
+	}
+	if n, err := strconv.Atoi(strings.TrimSpace(string(b))); err != nil || n < 1 || n > maxVersion {
+		return brokenRecord(z.prefix+name, "it says %q instead of a version from 1 to %d; torch would not load the file", b, maxVersion)
+	}
+	return nil
+}
+
+func (z *torchZip) readByteOrder() (string, error) {
+	if z.records["byteorder"] == nil {
+		return "", nil
+	}
+	b, err := z.readRecord("byteorder", 16)
+	if err != nil {
+		return "", err
+	}
+	if order := string(b); order == "little" || order == "big" {
+		return order, nil
+	}
+	return "", brokenRecord(z.prefix+"byteorder", "it says %q", b)
+}
+
+func (c *Checkpoint) readTorchPickle(z *torchZip) error {
+	const name = "data.pkl"
+	data, err := z.readRecord(name, pickle.MaxSize)
+	if err != nil {
+		return err
+	}
+	p, err := pickle.Decode(data)
+	c.Imports, c.Protocol, c.torch.loadable = p.Imports, p.Protocol, p.OnlyUses(weightsOnlyOpcodes)
+	if err != nil {
+		return &Broken{Record: z.prefix + name, Reason: err.Error() + describeImports(p.Imports), Err: err}
+	}
+	if p.Size != len(data) {
+		return brokenRecord(z.prefix+name, "%d bytes follow the end of the pickle", len(data)-p.Size)
+	}
+	c.Root = p.Value
+	return nil
+}
+
+// describeImports names what a broken pickle would have imported besides tensors, for the reason of
+// its refusal.
+func describeImports(imports []pickle.Import) string {
+	if foreign := Foreign(imports); len(foreign) > 0 {
+		return fmt.Sprintf("; it imports %q", foreign[0].String())
+	}
+	return ""
+}
