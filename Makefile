@@ -29,15 +29,9 @@ lint:
 	@if command -v golangci-lint >/dev/null; then echo golangci-lint run; golangci-lint run; \
 	else echo "golangci-lint is not installed: .golangci.yml was not looked at"; fi
 
-# Every fuzz target for FUZZTIME, one after the other.
+# Every fuzz target for FUZZTIME, two at a time.
 fuzz:
-	@set -e; for package in $$(go list ./...); do \
-		listed=$$(go test -list '^Fuzz' $$package) || { echo "$$listed"; exit 1; }; \
-		for target in $$(echo "$$listed" | grep '^Fuzz' || true); do \
-			echo "== $$package $$target"; \
-			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
-		done; \
-	done
+	.ci/fuzz $(FUZZTIME)
 
 # The binary runs on any Linux: no libc, no dynamic linker.
 static: build

@@ -39,6 +39,7 @@ func (m leakChecked) Run() int {
 // TestScript drives the program as users do. Each script has a copy of the example runs in runs/, and
 //
 //	$EXAMPLES        the folder examples of the repository
+//	$TREES           directory checkpoints of several libraries
 //	$REPO            the root of the repository
 //	$FIXTURES        the shared fixtures, when the condition [fixtures] holds
 func TestScript(t *testing.T) {
@@ -61,6 +62,7 @@ func TestScript(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("REPO", repo)
 			env.Setenv("EXAMPLES", filepath.Join(repo, "examples"))
+			env.Setenv("TREES", filepath.Join(repo, "internal", "checkpoint", "testdata", "tree"))
 			env.Setenv("FIXTURES", fixtures)
 			env.Setenv("GORACE", "atexit_sleep_ms=0") // the race detector's pause of a second at every exit
 			if err := os.Chmod(env.WorkDir, 0o755); err != nil {

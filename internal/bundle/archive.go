@@ -11,6 +11,7 @@ import (
 	"hash/crc32"
 	"io"
 	"os"
+	gopath "path"
 	"strings"
 
 	"github.com/bundlewatch/bundlewatch/internal/checkpoint"
@@ -54,6 +55,11 @@ func openArchive(r io.ReaderAt, size int64) (*archive, error) {
 
 // ours tells whether the archive was written by this program.
 func (a *archive) ours() bool { return a.directory.Find(innerName) != nil }
+
+// inMember tells whether an entry is in the folder of a role.
+func (a *archive) inMember(name string) bool {
+	return strings.Contains(name, "/") && !strings.HasPrefix(name, ownFolder) && !strings.HasSuffix(name, "/")
+}
 
 // content returns the bytes of an entry, unpacked.
 func (a *archive) content(e *zipfile.Entry) io.Reader {
@@ -228,4 +234,32 @@ func nilIfEOF(err error) error {
 		return nil
 	}
 	return err
+}
+
+// entries are the digests of all entries that a member has.
+func (m innerMember) entries() []Digest {
+	if len(m.Files) > 0 {
+		return m.Files
+	}
+	return []Digest{m.Digest}
+}
+
+// tree opens the directory that a member carries.
+func (a *archive) tree(m innerMember) (*checkpoint.Tree, error) {
+	var files []checkpoint.TreeFile
+	for _, d := range m.Files {
+		path, ok := strings.CutPrefix(d.Name, m.Name)
+		if !ok {
+			return nil, fmt.Errorf("the manifest lists %q, which is outside of it", d.Name)
+		}
+		files = append(files, checkpoint.TreeFile{Path: path, Size: d.Bytes})
+	}
+	open := func(path string) (io.ReaderAt, int64, func() error, error) {
+		e := a.directory.Find(m.Name + path)
+		if e == nil || e.Method != zipfile.Stored {
+			return nil, 0, nil, fmt.Errorf("%q is missing", path)
+		}
+		return io.NewSectionReader(a.source, e.Data, e.Size), e.Size, func() error { return nil }, nil
+	}
+	return checkpoint.OpenTree(open, files, gopath.Base(m.Name))
 }

@@ -57,8 +57,8 @@ func contents(t testing.TB, source []byte) *Contents {
 	return &Contents{
 		Watch: "w", Key: "run a/1", Params: pickle.NewDict("N", int64(64), "lr", 1e-3, "note", "<é>\x1b"), ParamsSource: "config files",
 		Parts: []Part{
-			{Payload: sentinel, Member: Member{Role: "autoencoder", Payload: PayloadSentinel, Tensors: []checkpoint.Tensor{}}},
-			{Payload: model, Member: Member{Role: "diffraction_to_obj", Payload: PayloadExtracted, StateDict: "state_dict", Tensors: s.Tensors, Dropped: c.Dropped(s)}},
+			Model(sentinel, Member{Role: "autoencoder", Payload: PayloadSentinel, Tensors: []checkpoint.Tensor{}}),
+			Model(model, Member{Role: "diffraction_to_obj", Payload: PayloadExtracted, StateDict: "state_dict", Tensors: s.Tensors, Dropped: c.Dropped(s)}),
 		},
 		Config: []File{{Name: "configs/a.json", Data: []byte("{}")}},
 	}

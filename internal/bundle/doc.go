@@ -19,10 +19,10 @@ const (
 	SumsName     = "SHA256SUMS"
 )
 
-// Names of the entries of an archive. Each role has a folder with modelName and paramsName in it.
+// Names of the entries of an archive. Each role has a folder with ModelName and paramsName in it.
 const (
 	rootManifestName = "manifest.dill"
-	modelName        = "model.pth"
+	ModelName        = "model.pth"
 	paramsName       = "params.dill"
 	scalingName      = "torch_scaling_metadata.pt"
 	ownFolder        = "bundlewatch/"

@@ -119,10 +119,10 @@ func (in *Inspection) inspectArchive(a *archive) error {
 		e := &a.directory.Entries[i]
 		in.Entries = append(in.Entries, viewEntry(e))
 		switch {
-		case strings.HasSuffix(e.Name, ".pth"), strings.HasSuffix(e.Name, ".pt"):
-			in.Pickles = append(in.Pickles, inspectModel(a, e))
 		case strings.HasSuffix(e.Name, ".dill"):
 			in.Pickles = append(in.Pickles, in.inspectPickle(a, e.Name))
+		case strings.HasSuffix(e.Name, ".pth"), strings.HasSuffix(e.Name, ".pt"), a.inMember(e.Name):
+			in.Pickles = append(in.Pickles, inspectModel(a, e))
 		}
 	}
 	return nil

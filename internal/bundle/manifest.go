@@ -45,7 +45,8 @@ const (
 // Member is what one role contributes.
 type Member struct {
 	Role        string              `json:"role" doc:"name of the role in the config"`
-	Digest                          // of the entry
+	Digest                          // of the entry; of a directory: see Files
+	Files       []Digest            `json:"files,omitempty" doc:"of a directory: its files, as entries of the archive; then name ends in a slash, bytes is their sum, and sha256 is that of their lines as in SHA256SUMS"`
 	Payload     string              `json:"payload" doc:"\"verbatim\": the source file byte for byte; \"extracted\": its state_dict; \"sentinel\": no weights of its own"`
 	Source      *Source             `json:"source,omitempty" doc:"the file it was read from; absent for a sentinel"`
 	Format      checkpoint.Format   `json:"format,omitempty" doc:"format of the source, recognised by content"`
@@ -67,6 +68,25 @@ type Source struct {
 	Device  uint64    `json:"device" doc:"device number"`
 	Inode   uint64    `json:"inode" doc:"inode number"`
 	UID     uint32    `json:"uid" doc:"owner"`
+	Links   uint64    `json:"links,omitempty" doc:"number of names that the file has (hard links)"`
+	// Files of a directory. Then Size is their sum, ModTime and ChTime are those of the newest, and
+	// Device, Inode and UID those of the first.
+	Files []SourceFile `json:"files,omitempty" doc:"of a directory: its files; then size is their sum, mtime and ctime those of the newest, device, inode and uid those of the first"`
+}
+
+// SourceFile is one file of a directory.
+type SourceFile struct {
+	Path    string    `json:"path" doc:"relative to the directory"`
+	Size    int64     `json:"size" doc:"size in bytes"`
+	ModTime time.Time `json:"mtime" doc:"time of the last modification"`
+	ChTime  time.Time `json:"ctime" doc:"time of the last change of the inode"`
+	Inode   uint64    `json:"inode" doc:"inode number"`
+}
+
+// addFile adds a file of a directory to the member.
+func (m *Member) addFile(d Digest) {
+	m.Files = append(m.Files, d)
+	m.Digest = Digest{Name: m.Name, Bytes: m.Bytes + d.Bytes, SHA256: digest("", renderSums(m.Files)).SHA256}
 }
 
 // Evidence is the ladder that the source climbed before it was bundled.
@@ -100,6 +120,7 @@ type innerManifest struct {
 type innerMember struct {
 	Role string `json:"role"`
 	Digest
+	Files     []Digest          `json:"files,omitempty"`
 	Payload   string            `json:"payload"`
 	Format    checkpoint.Format `json:"format,omitempty"`
 	StateDict string            `json:"state_dict"`
@@ -111,7 +132,7 @@ type innerMember struct {
 func (m *Manifest) inner() innerManifest {
 	in := innerManifest{Schema: m.Schema, Watch: m.Watch, Key: m.Key, ParamsSource: m.ParamsSource, Config: m.Config, Notes: m.Notes}
 	for _, member := range m.Members {
-		in.Members = append(in.Members, innerMember{Role: member.Role, Digest: member.Digest, Payload: member.Payload,
+		in.Members = append(in.Members, innerMember{Role: member.Role, Digest: member.Digest, Files: member.Files, Payload: member.Payload,
 			Format: member.Format, StateDict: member.StateDict, Dropped: member.Dropped, Imports: member.Imports})
 	}
 	return in

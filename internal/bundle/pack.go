@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/bundlewatch/bundlewatch/internal/checkpoint"
 	"github.com/bundlewatch/bundlewatch/internal/pickle"
@@ -39,18 +41,45 @@ type File struct {
 	Data []byte
 }
 
-// Part is what one role contributes: its payload, and what the manifest says of it. The digest is
+// Part is what one role contributes: its entries, and what the manifest says of it. The digests are
 // filled in by [Pack].
 type Part struct {
+	Entries []PartEntry
+	// Tree tells that the entries are the files of a directory, whose name they begin with.
+	Tree   bool
+	Member Member
+}
+
+// PartEntry is one file below the folder of a role.
+type PartEntry struct {
+	Name    string // with slashes, relative to the role's folder
 	Payload *checkpoint.Payload
-	Member  Member
+}
+
+// Model is the part of a role that has one torch file.
+func Model(p *checkpoint.Payload, m Member) Part {
+	return Part{Entries: []PartEntry{{Name: ModelName, Payload: p}}, Member: m}
+}
+
+// Fingerprint identifies the content of the part, see [checkpoint.Payload.Fingerprint].
+func (p *Part) Fingerprint() string {
+	if !p.Tree && len(p.Entries) == 1 {
+		return p.Entries[0].Payload.Fingerprint()
+	}
+	var lines []Digest
+	for _, e := range p.Entries {
+		lines = append(lines, Digest{Name: e.Name, SHA256: e.Payload.Fingerprint()})
+	}
+	return digest("", renderSums(lines)).SHA256
 }
 
 // Size returns how many bytes the payloads have.
 func (c *Contents) Size() int64 {
 	var n int64
 	for _, p := range c.Parts {
-		n += p.Payload.Size
+		for _, e := range p.Entries {
+			n += e.Payload.Size
+		}
 	}
 	return n
 }
@@ -59,7 +88,8 @@ func (c *Contents) Size() int64 {
 type entry struct {
 	name    string
 	payload *checkpoint.Payload
-	member  *Member // that the entry is the payload of
+	member  *Member // that the entry belongs to
+	tree    bool    // as one of the files of a directory
 }
 
 func bytesEntry(name string, data []byte) entry {
@@ -102,7 +132,7 @@ func (c *Contents) manifest() (*Manifest, error) {
 		ConfigChanged: len(c.FirstConfig) > 0, Notes: append([]string{}, c.Notes...), Config: []Digest{}}
 	for _, p := range c.Parts {
 		member := p.Member
-		member.Fingerprint = p.Payload.Fingerprint()
+		member.Fingerprint = p.Fingerprint()
 		m.Members = append(m.Members, member)
 	}
 	return m, nil
@@ -112,7 +142,7 @@ func (c *Contents) manifest() (*Manifest, error) {
 // of most file systems: so that records keep the alignment that torch gave them, and extents can be
 // shared.
 func placeOf(name string, size int64) zipfile.Place {
-	if size >= 64<<10 || name == scalingName || strings.HasSuffix(name, "/"+modelName) {
+	if size >= 64<<10 || name == scalingName || strings.HasSuffix(name, "/"+ModelName) {
 		return zipfile.Place{Modulus: 4096}
 	}
 	return zipfile.Place{}
@@ -134,12 +164,12 @@ func (c *Contents) entries(m *Manifest) ([]entry, error) {
 		return nil, fmt.Errorf("write %s: %w", paramsName, err)
 	}
 	all := []entry{bytesEntry(rootManifestName, root)}
-	for i, p := range c.Parts {
-		member := &m.Members[i]
-		member.Name = member.Role + "/" + modelName
-		all = append(all,
-			entry{name: member.Name, payload: p.Payload, member: member},
-			bytesEntry(member.Role+"/"+paramsName, params))
+	for i := range c.Parts {
+		p, member := &c.Parts[i], &m.Members[i]
+		for _, e := range p.Entries {
+			all = append(all, entry{name: member.Role + "/" + e.Name, payload: e.Payload, member: member, tree: p.Tree})
+		}
+		all = append(all, bytesEntry(member.Role+"/"+paramsName, params))
 	}
 	if c.Scaling != nil {
 		all = append(all, entry{name: scalingName, payload: c.Scaling})
@@ -157,6 +187,24 @@ func (c *Contents) entries(m *Manifest) ([]entry, error) {
 	return all, nil
 }
 
+// EntryName writes what some reader of zips could stumble over (control characters, backslashes, bytes
+// that are not UTF-8) as %XX.
+func EntryName(path string) string {
+	var b strings.Builder
+	for i := 0; i < len(path); {
+		r, size := utf8.DecodeRuneInString(path[i:])
+		if r == '\\' || r == '%' || unicode.IsControl(r) || (r == utf8.RuneError && size == 1) {
+			for _, c := range []byte(path[i : i+size]) {
+				fmt.Fprintf(&b, "%%%02X", c)
+			}
+		} else {
+			b.WriteString(path[i : i+size])
+		}
+		i += size
+	}
+	return b.String()
+}
+
 // archiveWriter writes entries one after the other.
 type archiveWriter struct {
 	*output
@@ -171,7 +219,10 @@ func (w *archiveWriter) write(ctx context.Context, entries []entry, m *Manifest)
 		if err != nil {
 			return err
 		}
-		if e.member != nil {
+		switch {
+		case e.tree:
+			e.member.addFile(d)
+		case e.member != nil:
 			e.member.Digest = d
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/bundlewatch/bundlewatch/internal/checkpoint"
 	"github.com/bundlewatch/bundlewatch/internal/pickle"
@@ -117,7 +118,9 @@ func (v *archiveVerifier) compareManifests(m *Manifest, inner *innerManifest) {
 func (v *archiveVerifier) checkEntrySet(inner *innerManifest) {
 	expected := map[string]Digest{rootManifestName: {}, innerName: {}}
 	for _, m := range inner.Members {
-		expected[m.Name] = m.Digest
+		for _, d := range m.entries() {
+			expected[d.Name] = d
+		}
 		expected[m.Role+"/"+paramsName] = Digest{}
 	}
 	for _, c := range inner.Config {
@@ -183,6 +186,10 @@ func (v *archiveVerifier) checkPlain(name string) any {
 
 // verifyModel proves the torch zip of a role and compares its tensors with the manifest's.
 func (v *archiveVerifier) verifyModel(member innerMember, tensors []checkpoint.Tensor, compare bool) {
+	if len(member.Files) > 0 {
+		v.verifyTree(member, tensors, compare)
+		return
+	}
 	e := v.directory.Find(member.Name)
 	if e == nil {
 		return // named by checkEntrySet
@@ -200,10 +207,34 @@ func (v *archiveVerifier) verifyModel(member innerMember, tensors []checkpoint.T
 		v.problem("%s: %v", e.Name, err)
 		return
 	}
+	v.compareTensors(e.Name, found, tensors, compare)
+}
+
+func (v *archiveVerifier) compareTensors(name string, found, listed []checkpoint.Tensor, compare bool) {
 	v.Tensors += len(found)
-	if compare && !sameTensors(found, tensors) {
-		v.problem("%s: its tensors are not those that the manifest lists", e.Name)
+	if compare && !sameTensors(found, listed) {
+		v.problem("%s: its tensors are not those that the manifest lists", name)
 	}
+}
+
+// verifyTree proves the directory of a role by the rules of its format.
+func (v *archiveVerifier) verifyTree(member innerMember, tensors []checkpoint.Tensor, compare bool) {
+	var sum int64
+	for _, d := range member.Files {
+		sum += d.Bytes
+	}
+	if lines := digest("", renderSums(member.Files)); sum != member.Bytes || lines.SHA256 != member.SHA256 {
+		v.problem("%s: the manifest's digest of the directory is not that of its files", member.Name)
+	}
+	t, err := v.tree(member)
+	if err != nil {
+		v.problem("%s: %v", member.Name, err)
+		return
+	}
+	if foreign := names(t.ForeignImports()); !slices.Equal(foreign, member.Imports) {
+		v.problem("%s: its pickles import %q besides what tensors need, the manifest says %q", member.Name, foreign, member.Imports)
+	}
+	v.compareTensors(member.Name, t.Tensors, tensors, compare)
 }
 
 // openModel opens a torch zip in the archive and reads all its records.
@@ -257,37 +288,58 @@ func (v *archiveVerifier) verifyForeign() error {
 		v.problem("%s: %v", rootManifestName, err)
 	}
 	for _, role := range roles {
-		v.verifyForeignModel(role + "/" + modelName)
-		p, _, err := v.pickle(role + "/" + paramsName)
-		if err != nil {
-			v.problem("%s/%s: %v", role, paramsName, err)
-		} else if len(p.Imports) > 0 {
-			v.Warnings = append(v.Warnings, fmt.Sprintf("%s/%s imports %s", role, paramsName, checkpoint.Names(p.Imports)))
-		}
+		v.verifyForeignRole(role)
 	}
-	if v.directory.Find(scalingName) != nil {
-		v.verifyForeignModel(scalingName)
+	if e := v.directory.Find(scalingName); e != nil {
+		v.verifyForeignModel(e)
 	}
 	return nil
 }
 
-func (v *archiveVerifier) verifyForeignModel(name string) {
-	e := v.directory.Find(name)
-	if e == nil {
-		v.problem("%s: it is missing", name)
-		return
+// verifyForeignRole reads all that is in the folder of a role: upstream's torch side has model.pth and
+// params.dill in it, its TensorFlow side model.keras, custom_objects.dill and params.dill.
+func (v *archiveVerifier) verifyForeignRole(role string) {
+	models := 0
+	for i := range v.directory.Entries {
+		e := &v.directory.Entries[i]
+		switch {
+		case !strings.HasPrefix(e.Name, role+"/"), strings.HasSuffix(e.Name, "/"):
+		case strings.HasSuffix(e.Name, ".dill"):
+			v.verifyForeignPickle(e.Name)
+		default:
+			models++
+			v.verifyForeignModel(e)
+		}
 	}
-	c, err := v.openModel(e)
+	if models == 0 {
+		v.problem("%s: there is no model in its folder", role)
+	}
+	if v.directory.Find(role+"/"+paramsName) == nil {
+		v.problem("%s/%s: it is missing", role, paramsName)
+	}
+}
+
+func (v *archiveVerifier) verifyForeignPickle(name string) {
+	p, _, err := v.pickle(name)
 	if err != nil {
 		v.problem("%s: %v", name, err)
+	} else if len(p.Imports) > 0 {
+		v.Warnings = append(v.Warnings, fmt.Sprintf("%s imports %s", name, checkpoint.Names(p.Imports)))
+	}
+}
+
+func (v *archiveVerifier) verifyForeignModel(e *zipfile.Entry) {
+	c, err := v.openModel(e)
+	if err != nil {
+		v.problem("%s: %v", e.Name, err)
 		return
 	}
 	if foreign := checkpoint.Foreign(c.Imports); len(foreign) > 0 {
-		v.Warnings = append(v.Warnings, fmt.Sprintf("%s imports %s", name, checkpoint.Names(foreign)))
+		v.Warnings = append(v.Warnings, fmt.Sprintf("%s imports %s", e.Name, checkpoint.Names(foreign)))
 	}
 	tensors, err := c.AllTensors()
 	if err != nil {
-		v.problem("%s: %v", name, err)
+		v.problem("%s: %v", e.Name, err)
 	}
 	v.Tensors += len(tensors)
 }

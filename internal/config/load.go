@@ -112,7 +112,7 @@ func readWatch(s section, cfg *Config) Watch {
 func readSnapshot(s section, members members) Snapshot {
 	var snapshot Snapshot
 	s.texts("files", func(at place, text string) {
-		if p := s.compile(at, text); p != nil {
+		if p := s.compileFiles(at, text); p != nil {
 			members.checkUse(at, p)
 			snapshot.Files = append(snapshot.Files, p)
 		}

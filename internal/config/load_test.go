@@ -164,11 +164,10 @@ a = "{run...}/a-{epoch}.ckpt"
 			`10: watch.members.bundlewatch: found the role "bundlewatch", expected another name: the archive has an entry of its own of that name`,
 			`11: watch.members."manifest.dill": found the role "manifest.dill", expected another name: the archive has an entry of its own of that name`,
 		}},
-		{"wrong patterns", members, "[watch.members]\na = '{run'\nb = ''\nc = 5\nd = '{run}/x-{step}/'\n[watch.config]\nfiles = [\n'{run}/*.json',\n'a}',\n'',\n7]", []string{
+		{"wrong patterns", members, "[watch.members]\na = '{run'\nb = ''\nc = 5\n\n[watch.config]\nfiles = [\n'{run}/*.json',\n'a}',\n'',\n7]", []string{
 			`8: watch.members.a: found "{run", expected a pattern, but the brace of "{run" is not closed`,
 			`9: watch.members.b: found "", expected a pattern, but it is empty`,
 			`10: watch.members.c: found the number 5, expected a pattern in quotes or { sentinel = true }`,
-			`11: watch.members.d: found "{run}/x-{step}/", expected a pattern of files: directory checkpoints are not supported by this version`,
 			`15: watch.config.files[1]: found "a}", expected a pattern, but a closing brace has no opening one`,
 			`16: watch.config.files[2]: found "", expected a string in quotes that is not empty`,
 			`17: watch.config.files[3]: found the number 7, expected a string in quotes that is not empty`,
@@ -191,7 +190,7 @@ a = "{run...}/a-{epoch}.ckpt"
 			`11: watch.config.files[1]: found "{runs}/{step}.json" with {runs}, {step}, expected only placeholders of [watch.members]: {run}, {epoch}, did you mean "run"?`,
 		}},
 		{"config that is a directory", members, members + "[watch.config]\nfiles = ['{run}/configs/']", []string{
-			`11: watch.config.files[0]: found "{run}/configs/", expected a pattern of files: directory checkpoints are not supported by this version`,
+			`11: watch.config.files[0]: found "{run}/configs/", expected a pattern of files, without a slash at its end`,
 		}},
 		{"artifacts are the root", `"out"`, `"/data/./runs/"`, []string{`6: watch.root: found "/data/runs", which is artifacts.dir too, expected two directories: give the artifacts one of their own`}},
 		{"root in the artifacts", `"out"`, `"/data"`, []string{`6: watch.root: found "/data/runs" inside artifacts.dir "/data", expected a root outside of it: give the artifacts a directory of their own`}},

@@ -224,7 +224,7 @@ func (s section) texts(name string, each func(at place, text string)) {
 	}
 }
 
-// compile returns nil where text is not the pattern of files.
+// compile returns nil where text is not a pattern.
 func (s section) compile(at place, text string) *pattern.Pattern {
 	p, err := pattern.Compile(text)
 	var syntax *pattern.SyntaxError
@@ -232,8 +232,15 @@ func (s section) compile(at place, text string) *pattern.Pattern {
 	case errors.As(err, &syntax):
 		s.add(at, strconv.Quote(text), "a pattern, but "+syntax.Reason)
 		return nil
-	case p.IsDir():
-		s.add(at, strconv.Quote(text), "a pattern of files: directory checkpoints are not supported by this version")
+	}
+	return p
+}
+
+// compileFiles returns nil where text is not the pattern of files.
+func (s section) compileFiles(at place, text string) *pattern.Pattern {
+	p := s.compile(at, text)
+	if p != nil && p.IsDir() {
+		s.add(at, strconv.Quote(text), "a pattern of files, without a slash at its end")
 		return nil
 	}
 	return p

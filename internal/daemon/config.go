@@ -6,8 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/bundlewatch/bundlewatch/internal/bundle"
 	"github.com/bundlewatch/bundlewatch/internal/checkpoint"
@@ -73,32 +71,14 @@ func archived(files []snapshot.File) []bundle.File {
 	var out []bundle.File
 	taken := make(map[string]bool)
 	for _, f := range files {
-		name := entryName(f.Name)
+		name := bundle.EntryName(f.Name)
 		for n := 2; taken[name]; n++ {
-			name = fmt.Sprintf("%s~%d", entryName(f.Name), n)
+			name = fmt.Sprintf("%s~%d", bundle.EntryName(f.Name), n)
 		}
 		taken[name] = true
 		out = append(out, bundle.File{Name: name, Data: f.Data})
 	}
 	return out
-}
-
-// entryName writes what some reader of zips could stumble over (control characters, backslashes, bytes
-// that are not UTF-8) as %XX.
-func entryName(path string) string {
-	var b strings.Builder
-	for i := 0; i < len(path); {
-		r, size := utf8.DecodeRuneInString(path[i:])
-		if r == '\\' || r == '%' || unicode.IsControl(r) || (r == utf8.RuneError && size == 1) {
-			for _, c := range []byte(path[i : i+size]) {
-				fmt.Fprintf(&b, "%%%02X", c)
-			}
-		} else {
-			b.WriteString(path[i : i+size])
-		}
-		i += size
-	}
-	return b.String()
 }
 
 // changed tells whether two freezings differ in names or content.
@@ -119,6 +99,9 @@ func snapshotInput(w config.Watch, frozen []snapshot.File, sources []*source) (s
 	in := snapshot.Input{Preset: string(w.Config.Preset), Files: frozen, Required: w.Config.Required}
 	for _, s := range sources {
 		c := s.content.checkpoint
+		if c == nil {
+			continue
+		}
 		if v := c.HyperParameters(); v != nil {
 			in.Hypers = append(in.Hypers, snapshot.Hyper{Role: s.role, Value: v})
 		}
@@ -156,7 +139,7 @@ func scaling(s *snapshot.Scaling, sources []*source) (*checkpoint.Payload, error
 	value := s.Value()
 	var owner *checkpoint.Checkpoint
 	for _, src := range sources {
-		if src.content.checkpoint.Owns(value) {
+		if c := src.content.checkpoint; c != nil && c.Owns(value) {
 			owner = src.content.checkpoint
 			break
 		}

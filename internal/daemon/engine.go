@@ -75,6 +75,7 @@ type engine struct {
 	store *store.Local
 	opts  Options
 	table *table
+	trees map[string]tree // directories that can take a role, by path
 	kept  int
 	// failure is the cause of the last failure, told once for all sets that it concerns.
 	failure string
@@ -86,7 +87,7 @@ type engine struct {
 }
 
 func newEngine(w config.Watch, s *store.Local, opts Options) *engine {
-	return &engine{watch: w, store: s, opts: opts, table: pair.NewTable[*file, setState](w.Members, filepath.Base(w.Root))}
+	return &engine{watch: w, store: s, opts: opts, trees: make(map[string]tree), table: pair.NewTable[*file, setState](w.Members, filepath.Base(w.Root))}
 }
 
 func (e *engine) now() time.Time { return e.opts.now() }
@@ -129,6 +130,12 @@ func (e *engine) place(f watch.Fact) []*set {
 	}
 	var sets []*set
 	for _, h := range e.table.Hits(f.Path) {
+		if h.Tree {
+			if s := e.placeInTree(h, f); s != nil {
+				sets = append(sets, s)
+			}
+			continue
+		}
 		e.drop(e.find(h, f.Path))
 		m := &candidate{Path: f.Path, ModTime: f.Stat.ModTime, Wait: f.Reason, Refused: f.Kind == watch.Unusable}
 		s := e.table.Put(h, m, e.now())
@@ -172,6 +179,10 @@ func (e *engine) drop(m *candidate) {
 // prove finds out whether a settled file is whole, unless it is known from a published bundle. A
 // member with a value that waits without being refused could not be proven for a passing reason.
 func (e *engine) prove(s *set, role string, m *candidate, f *watch.Fact) {
+	if m.Value != nil && m.Value.leaves != nil {
+		e.proveTree(s, role, m)
+		return
+	}
 	if err := checkKey(s.Key); err != nil {
 		m.Wait, m.Refused = err, true
 		return
@@ -221,11 +232,11 @@ func (e *engine) examine(v *file, f *watch.Fact) (err error, refused bool) {
 		}
 		defer h.Close()
 	}
-	c, err := read(h, f.Stat.Size, e.watch.Payload)
+	c, err := read(h, filepath.Base(v.path), f.Stat.Size, e.watch.Payload)
 	if err != nil {
 		return err, isVerdict(err)
 	}
-	v.fingerprint = c.payload.Fingerprint()
+	v.fingerprint = c.fingerprint()
 	return nil, false
 }
 
@@ -268,6 +279,12 @@ func (e *engine) load(s *set) error {
 
 // gone forgets a file that is not there any more, unless its content is kept for a set that waits.
 func (e *engine) gone(path string) []*set {
+	var sets []*set
+	for _, h := range e.table.Hits(path) {
+		if h.Tree {
+			sets = append(sets, e.goneFromTree(h, path)...)
+		}
+	}
 	keep := false
 	for _, s := range e.table.Find(path) {
 		for _, r := range e.table.Roles() {
@@ -277,9 +294,9 @@ func (e *engine) gone(path string) []*set {
 		}
 	}
 	if keep {
-		return nil
+		return sets
 	}
-	sets := e.table.Find(path)
+	sets = append(sets, e.table.Find(path)...)
 	e.remove(path)
 	return sets
 }

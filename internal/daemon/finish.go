@@ -97,7 +97,7 @@ func (e *engine) isGone(path string) bool {
 // file since.
 func current(s *set, role string, f *file) *candidate {
 	m := s.Candidate(role, f.path)
-	if m == nil || m.Value == nil || !m.Value.stat.Same(f.stat) {
+	if m == nil || m.Value == nil || !m.Value.sameState(f) {
 		return nil
 	}
 	return m

@@ -5,22 +5,38 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/bundlewatch/bundlewatch/internal/bundle"
 	"github.com/bundlewatch/bundlewatch/internal/checkpoint"
 	"github.com/bundlewatch/bundlewatch/internal/config"
 	"github.com/bundlewatch/bundlewatch/internal/watch"
 )
 
-// file is a finished file that was proven whole.
+// file is a finished file, or a directory of finished files, that was proven whole.
 type file struct {
 	path        string // relative to the root
 	stat        watch.Stat
 	evidence    watch.Evidence
 	fingerprint string
-	// handle keeps the content when the trainer removes the name; nil when none is kept.
+	// handle keeps the content when the trainer removes the name; nil when none is kept, and for
+	// directories.
 	handle *os.File
+	// leaves are the files of a directory, sorted by path; nil for a file.
+	leaves []leaf
+}
+
+// leaf is a file of a directory.
+type leaf struct {
+	path string // relative to the directory
+	stat watch.Stat
+}
+
+// sameState tells whether two files are the same one, unchanged.
+func (f *file) sameState(other *file) bool {
+	return f.stat.Same(other.stat) && slices.EqualFunc(f.leaves, other.leaves, func(a, b leaf) bool { return a.path == b.path && a.stat.Same(b.stat) })
 }
 
 // errChanged tells that a file is not the one that was proven. It is no fault: the attempt is
@@ -32,14 +48,19 @@ func (f *file) open(root string) (*os.File, error) {
 	if f.handle != nil {
 		return duplicate(f.handle)
 	}
-	h, st, err := watch.Open(root, f.path)
+	return openUnchanged(root, f.path, f.stat)
+}
+
+// openUnchanged opens a file that is in a known state.
+func openUnchanged(root, path string, known watch.Stat) (*os.File, error) {
+	h, st, err := watch.Open(root, path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: it is gone", errChanged)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if !st.Same(f.stat) {
+	if !st.Same(known) {
 		h.Close()
 		return nil, errChanged
 	}
@@ -94,8 +115,12 @@ func (f *file) onlyNames(root string, before, after watch.Stat) bool {
 
 // content is what of a checkpoint goes into an archive.
 type content struct {
-	checkpoint *checkpoint.Checkpoint
-	payload    *checkpoint.Payload
+	checkpoint *checkpoint.Checkpoint // nil for a directory
+	format     checkpoint.Format
+	entries    []bundle.PartEntry
+	tree       bool   // the entries are the files of a directory
+	payload    string // see bundle.Member
+	whole      string // what was proven
 	tensors    []checkpoint.Tensor
 	statePath  string
 	dropped    []string
@@ -103,27 +128,33 @@ type content struct {
 	leftBehind []string // such imports that do not travel
 }
 
-// read proves a checkpoint whole by its structure and lays out what travels.
-func read(f *os.File, size int64, p config.Payload) (*content, error) {
+// read proves a checkpoint whole by its structure and lays out what travels. name is the base name of
+// the file, under which it is carried when it is not torch's.
+func read(f *os.File, name string, size int64, p config.Payload) (*content, error) {
 	c, err := checkpoint.Open(f, size)
 	if err != nil {
 		return nil, err
 	}
-	if p.Keep == config.KeepVerbatim {
-		return verbatim(c, p)
+	if p.Keep == config.KeepVerbatim || isModel(c.Format) {
+		return verbatim(c, name, p)
+	}
+	if !c.IsTorch() {
+		return nil, &checkpoint.Broken{Reason: fmt.Sprintf("not a torch checkpoint, nor a model file of another framework, but %s; "+
+			"to carry it as it is, set keep = \"verbatim\" under [watch.payload]", c.Describe())}
 	}
 	dict, err := c.StateDict(p.Select)
 	if err != nil {
 		return nil, err
 	}
 	if c.Travels(dict) {
-		return verbatim(c, p)
+		return verbatim(c, name, p)
 	}
 	foreign := checkpoint.ForeignIn(dict.Value)
 	if err := refuseForeign(checkpoint.Names(foreign), p); err != nil {
 		return nil, err
 	}
-	out := &content{checkpoint: c, statePath: dict.Path, dropped: c.Dropped(dict), foreign: names(foreign)}
+	out := &content{checkpoint: c, format: c.Format, payload: bundle.PayloadExtracted, whole: c.Whole(), statePath: dict.Path,
+		dropped: c.Dropped(dict), foreign: names(foreign)}
 	for _, i := range checkpoint.Foreign(c.Imports) {
 		if !contains(foreign, i) {
 			out.leftBehind = append(out.leftBehind, i.String())
@@ -132,23 +163,47 @@ func read(f *os.File, size int64, p config.Payload) (*content, error) {
 	if out.tensors, err = c.TensorsIn(dict.Value); err != nil {
 		return nil, err
 	}
-	out.payload, err = c.Extract(dict)
+	payload, err := c.Extract(dict)
+	out.entries = []bundle.PartEntry{{Name: bundle.ModelName, Payload: payload}}
 	return out, err
 }
 
+// isModel tells whether a format is that of weights of another framework than torch, which travel as they
+// are.
+func isModel(f checkpoint.Format) bool {
+	switch f {
+	case checkpoint.SafeTensors, checkpoint.NPZ, checkpoint.NPY, checkpoint.GGUF, checkpoint.HDF5, checkpoint.Keras:
+		return true
+	}
+	return false
+}
+
 // verbatim lays out the whole file, whose whole pickle then travels.
-func verbatim(c *checkpoint.Checkpoint, p config.Payload) (*content, error) {
+func verbatim(c *checkpoint.Checkpoint, name string, p config.Payload) (*content, error) {
 	foreign := checkpoint.Foreign(c.Imports)
 	if err := refuseForeign(checkpoint.Names(foreign), p); err != nil {
 		return nil, err
 	}
-	out := &content{checkpoint: c, foreign: names(foreign)}
+	out := &content{checkpoint: c, format: c.Format, payload: bundle.PayloadVerbatim, whole: c.Whole(), foreign: names(foreign)}
 	var err error
 	if out.tensors, err = c.AllTensors(); err != nil {
 		return nil, err
 	}
-	out.payload, err = c.Verbatim()
+	if c.IsTorch() {
+		name = bundle.ModelName
+	}
+	payload, err := c.Verbatim()
+	out.entries = []bundle.PartEntry{{Name: bundle.EntryName(name), Payload: payload}}
 	return out, err
+}
+
+func (c *content) part(m bundle.Member) bundle.Part {
+	return bundle.Part{Entries: c.entries, Tree: c.tree, Member: m}
+}
+
+func (c *content) fingerprint() string {
+	p := c.part(bundle.Member{})
+	return p.Fingerprint()
 }
 
 func refuseForeign(foreign string, p config.Payload) error {
@@ -157,16 +212,4 @@ func refuseForeign(foreign string, p config.Payload) error {
 	}
 	return &checkpoint.Broken{Reason: fmt.Sprintf("its pickle imports %q, which tensors do not need and torch.load(weights_only=True) refuses; "+
 		"if you trust the file, set imports = \"warn\" under [watch.payload]", foreign)}
-}
-
-// whole says what was proven of a file, for the manifest.
-func whole(c *checkpoint.Checkpoint, verbatim bool) string {
-	const structure = "torch zip: end record, every local header and entry, every storage that the pickle refers to present with its size"
-	switch {
-	case c.NoCRC:
-		return structure + "; saved without checksums, so its bytes cannot be proven"
-	case verbatim:
-		return structure + "; CRC-32 of every record checked while it was read"
-	}
-	return structure + "; CRC-32 of every record that travels checked while it was read"
 }

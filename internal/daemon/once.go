@@ -47,6 +47,7 @@ func Check(ctx context.Context, c *config.Config, opts Options) error {
 		e.emit(Event{Kind: Watched, Path: e.watch.Root, Files: files, Sets: len(sets)})
 		for _, s := range sets {
 			e.passedOver(s)
+			e.settleTrees(s)
 			switch v, _ := e.judge(s); v {
 			case waits:
 				e.report(s)
@@ -91,6 +92,7 @@ func (e *engine) look(ctx context.Context) (files int, err error) {
 func (e *engine) bundleAll(ctx context.Context, p *packer) error {
 	for _, s := range e.table.Sets() {
 		e.passedOver(s)
+		e.settleTrees(s)
 		v, same := e.judge(s)
 		switch v {
 		case waits:
@@ -106,6 +108,15 @@ func (e *engine) bundleAll(ctx context.Context, p *packer) error {
 		}
 	}
 	return nil
+}
+
+// settleTrees opens the directories of a set that have settled.
+func (e *engine) settleTrees(s *set) {
+	for _, r := range e.table.Roles() {
+		if m := s.Member(r.Name); m != nil && errors.Is(m.Wait, errUnproven) {
+			e.proveTree(s, r.Name, m)
+		}
+	}
 }
 
 // publishedAs returns the bundle that has the content of a set.

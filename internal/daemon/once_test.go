@@ -208,20 +208,20 @@ func TestCheckChangesNothing(t *testing.T) {
 	s.writePair("r")
 	s.write("q/b-1.ckpt", torchZip(t, 10, 1))
 	s.write("broken/b-1.ckpt", []byte("?"))
-	before := tree(t, filepath.Dir(s.root))
+	before := treeHash(t, filepath.Dir(s.root))
 	told := s.check(Watched, Refused, Waiting, Ready)
 	require.Equal(t, []string{s.path("r/a-1.ckpt"), s.path("r/b-1.ckpt")}, told[3].Members)
-	require.Equal(t, before, tree(t, filepath.Dir(s.root)))
+	require.Equal(t, before, treeHash(t, filepath.Dir(s.root)))
 	require.NoDirExists(t, s.config.Artifacts.Dir)
 
 	s.once(Refused, Waiting, Bundled)
-	before = tree(t, filepath.Dir(s.root))
+	before = treeHash(t, filepath.Dir(s.root))
 	s.check(Watched, Refused, Waiting, PublishedBefore)
-	require.Equal(t, before, tree(t, filepath.Dir(s.root)))
+	require.Equal(t, before, treeHash(t, filepath.Dir(s.root)))
 }
 
-// tree describes all that is below a directory: names, modes, times, content.
-func tree(t *testing.T, dir string) []string {
+// treeHash describes all that is below a directory: names, modes, times, content.
+func treeHash(t *testing.T, dir string) []string {
 	var all []string
 	require.NoError(t, filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
 		if err != nil {

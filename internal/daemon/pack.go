@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -71,8 +70,7 @@ var errUnlinked = fmt.Errorf("%w: a name of it was removed", errChanged)
 type source struct {
 	role    string
 	file    *file
-	handle  *os.File
-	before  watch.Stat
+	opened  []*opened
 	content *content
 	proof   string // that nothing changed while it was read
 }
@@ -81,7 +79,7 @@ func (p *packer) attempt(ctx context.Context, j *job) outcome {
 	sources, err := openSources(j)
 	defer func() {
 		for _, s := range sources {
-			s.handle.Close()
+			closeAll(s.opened)
 		}
 	}()
 	if err != nil {
@@ -112,27 +110,39 @@ func openSources(j *job) ([]*source, error) {
 		if m.Sentinel {
 			continue
 		}
-		f := j.files[m.Role]
-		h, err := f.open(j.watch.Root)
-		if err != nil {
-			return all, &memberError{role: m.Role, path: f.path, err: err}
-		}
-		s := &source{role: m.Role, file: f, handle: h}
+		s := &source{role: m.Role, file: j.files[m.Role]}
 		all = append(all, s)
-		if s.before, err = watch.StatFile(h); err != nil {
-			return all, &memberError{role: m.Role, path: f.path, err: err}
+		err := s.open(j.watch.Root, j.watch.Payload)
+		if err == nil && s.content.fingerprint() != s.file.fingerprint {
+			err = fmt.Errorf("%w: the content is another", errChanged)
 		}
-		if !s.before.Same(f.stat) && !f.onlyNames(j.watch.Root, f.stat, s.before) {
-			return all, &memberError{role: m.Role, path: f.path, err: errChanged}
-		}
-		if s.content, err = read(h, s.before.Size, j.watch.Payload); err != nil {
-			return all, &memberError{role: m.Role, path: f.path, err: err}
-		}
-		if s.content.payload.Fingerprint() != f.fingerprint {
-			return all, &memberError{role: m.Role, path: f.path, err: fmt.Errorf("%w: the content is another", errChanged)}
+		if err != nil {
+			return all, &memberError{role: m.Role, path: s.file.path, err: err}
 		}
 	}
 	return all, nil
+}
+
+// open opens the files of a member and lays out what travels.
+func (s *source) open(root string, p config.Payload) (err error) {
+	if s.file.leaves != nil {
+		s.content, s.opened, err = readTree(root, s.file, p)
+		return err
+	}
+	h, err := s.file.open(root)
+	if err != nil {
+		return err
+	}
+	o := &opened{path: s.file.path, handle: h}
+	s.opened = []*opened{o}
+	if o.before, err = watch.StatFile(h); err != nil {
+		return err
+	}
+	if !o.before.Same(s.file.stat) && !s.file.onlyNames(root, s.file.stat, o.before) {
+		return errChanged
+	}
+	s.content, err = read(h, filepath.Base(s.file.path), o.before.Size, p)
+	return err
 }
 
 // memberError says which member an error is about.
@@ -193,8 +203,7 @@ func addParts(c *bundle.Contents, j *job, sources []*source) error {
 			if err != nil {
 				return err
 			}
-			c.Parts = append(c.Parts, bundle.Part{Payload: payload,
-				Member: bundle.Member{Role: m.Role, Payload: bundle.PayloadSentinel, Tensors: []checkpoint.Tensor{}}})
+			c.Parts = append(c.Parts, bundle.Model(payload, bundle.Member{Role: m.Role, Payload: bundle.PayloadSentinel, Tensors: []checkpoint.Tensor{}}))
 			continue
 		}
 		c.Parts = append(c.Parts, find(sources, m.Role).part(j.watch.Root))
@@ -212,19 +221,27 @@ func find(sources []*source, role string) *source {
 }
 
 func (s *source) part(root string) bundle.Part {
-	kind := bundle.PayloadExtracted
-	if s.content.payload.Verbatim {
-		kind = bundle.PayloadVerbatim
-	}
-	st := s.before
-	return bundle.Part{Payload: s.content.payload, Member: bundle.Member{
-		Role: s.role, Payload: kind, Format: s.content.checkpoint.Format, StateDict: s.content.statePath, Tensors: s.content.tensors,
+	m := bundle.Member{
+		Role: s.role, Payload: s.content.payload, Format: s.content.format, StateDict: s.content.statePath, Tensors: s.content.tensors,
 		Dropped: s.content.dropped, Imports: s.content.foreign, LeftBehind: s.content.leftBehind,
-		Source: &bundle.Source{Path: filepath.Join(root, s.file.path), Size: st.Size, ModTime: time.Unix(0, st.ModTime).UTC(),
-			ChTime: time.Unix(0, st.ChangeTime).UTC(), Device: st.Dev, Inode: st.Ino, UID: st.UID},
+		Source: s.describe(filepath.Join(root, s.file.path)),
 		Evidence: &bundle.Evidence{Quiet: s.file.evidence.Quiet.Round(time.Millisecond).String(), Closed: closed(s.file.evidence),
-			Whole: whole(s.content.checkpoint, s.content.payload.Verbatim)},
-	}}
+			Whole: s.content.whole},
+	}
+	if s.content.tree {
+		m.Name = s.role + "/" + bundle.EntryName(filepath.Base(s.file.path)) + "/"
+	}
+	return s.content.part(m)
+}
+
+// describe describes the source for the manifest.
+func (s *source) describe(absolute string) *bundle.Source {
+	if s.content.tree {
+		return treeSource(absolute, s.file)
+	}
+	st := s.opened[0].before
+	return &bundle.Source{Path: absolute, Size: st.Size, ModTime: time.Unix(0, st.ModTime).UTC(), ChTime: time.Unix(0, st.ChangeTime).UTC(),
+		Device: st.Dev, Inode: st.Ino, UID: st.UID, Links: st.Nlink}
 }
 
 func closed(e watch.Evidence) string {
@@ -275,21 +292,31 @@ func (j *job) unchanged(sources []*source) error {
 	return nil
 }
 
-func (s *source) unchanged(root string) (string, error) {
-	after, err := watch.StatFile(s.handle)
+// unchanged returns what was compared, for the manifest.
+func (s *source) unchanged(root string) (text string, err error) {
+	for _, o := range s.opened {
+		if text, err = s.file.unchanged(root, o); err != nil {
+			return "", err
+		}
+	}
+	return text, nil
+}
+
+func (f *file) unchanged(root string, o *opened) (string, error) {
+	after, err := watch.StatFile(o.handle)
 	if err != nil {
 		return "", err
 	}
-	if s.file.onlyNames(root, s.before, after) {
+	if f.onlyNames(root, o.before, after) {
 		return "", errUnlinked
 	}
-	if !after.Same(s.before) {
+	if !after.Same(o.before) {
 		return "", errChanged
 	}
 	const compared = "size, mtime, ctime, device and inode of the descriptor before the first and after the last byte"
-	named, err := watch.Lstat(root, s.file.path)
+	named, err := watch.Lstat(root, o.path)
 	switch {
-	case errors.Is(err, fs.ErrNotExist) && s.file.handle != nil:
+	case errors.Is(err, fs.ErrNotExist) && f.handle != nil:
 		return compared + "; the trainer had removed the name by then", nil
 	case errors.Is(err, fs.ErrNotExist):
 		return "", fmt.Errorf("%w: it is gone", errChanged)

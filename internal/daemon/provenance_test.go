@@ -94,7 +94,7 @@ func TestEntryName(t *testing.T) {
 		"\u0085":           "%C2%85",
 		"\ufffd":           "\ufffd",
 	} {
-		require.Equal(t, want, entryName(in), "%q", in)
+		require.Equal(t, want, bundle.EntryName(in), "%q", in)
 	}
 }
 
@@ -104,7 +104,7 @@ func FuzzEntryName(f *testing.F) {
 	f.Add("\xff", "%FF")
 	f.Add("\ufffd", "\xef")
 	f.Fuzz(func(t *testing.T, a, b string) {
-		require.Equal(t, a == b, entryName(a) == entryName(b), "%q %q", a, b)
+		require.Equal(t, a == b, bundle.EntryName(a) == bundle.EntryName(b), "%q %q", a, b)
 	})
 }
 

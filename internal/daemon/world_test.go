@@ -55,7 +55,7 @@ func TestVerbatim(t *testing.T) {
 	m := s.bundles()["w/r/1"]
 	require.Equal(t, bundle.PayloadVerbatim, m.Members[0].Payload)
 	require.EqualValues(t, len(torchZip(t, 100, 1)), m.Members[0].Bytes)
-	require.Contains(t, m.Members[0].Evidence.Whole, "CRC-32 of every record checked")
+	require.Contains(t, m.Members[0].Evidence.Whole, "CRC-32 of every record")
 	s.once(PublishedBefore)
 }
 

@@ -22,10 +22,12 @@ type Role struct {
 	Pattern *pattern.Pattern
 }
 
-// Hit says that a path can take a role in the set of these captures.
+// Hit says that a file can take a role in the set of these captures, or is in a directory that can.
 type Hit struct {
 	Role     string
 	Captures pattern.Captures
+	Path     string // what takes the role: the file, or the directory
+	Tree     bool   // it is the directory
 }
 
 // Member is a file that is a candidate for a role.
@@ -64,25 +66,42 @@ func NewTable[M, S any](members []config.Member, rootBase string) *Table[M, S] {
 	return t
 }
 
-// Wants tells whether a path can take any role.
+// Wants tells whether a file can take any role, or is in a directory that can.
 func (t *Table[M, S]) Wants(path string) bool {
 	for _, r := range t.roles {
-		if _, ok := r.Pattern.Match(path, t.rootBase); ok {
+		if _, ok := t.match(r, path); ok {
 			return true
 		}
 	}
 	return false
 }
 
-// Hits returns the roles that a path can take.
+// Hits returns the roles that a file can take, or the directory that it is in.
 func (t *Table[M, S]) Hits(path string) []Hit {
 	var hits []Hit
 	for _, r := range t.roles {
-		if c, ok := r.Pattern.Match(path, t.rootBase); ok {
-			hits = append(hits, Hit{Role: r.Name, Captures: c})
+		if h, ok := t.match(r, path); ok {
+			hits = append(hits, h)
 		}
 	}
 	return hits
+}
+
+// match matches a file, or for a pattern of directories the outermost directory that the file is in.
+func (t *Table[M, S]) match(r Role, path string) (Hit, bool) {
+	if !r.Pattern.IsDir() {
+		c, ok := r.Pattern.Match(path, t.rootBase)
+		return Hit{Role: r.Name, Captures: c, Path: path}, ok
+	}
+	for i := range len(path) {
+		if path[i] != '/' {
+			continue
+		}
+		if c, ok := r.Pattern.Match(path[:i], t.rootBase); ok {
+			return Hit{Role: r.Name, Captures: c, Path: path[:i], Tree: true}, true
+		}
+	}
+	return Hit{}, false
 }
 
 // Roles returns the roles that need a file, in the order of the config.

@@ -103,7 +103,13 @@ def file_watch(name, root, pattern, files, select=None):
     return Watch(name, root, {"model": pattern}, bundles, select=select)
 
 
-def format_watches(root, expected):
+def read_json(path):
+    with open(path, encoding="utf-8") as f:
+        return json.load(f)
+
+
+def format_watches(root, expected, configs):
+    """Watches over the fixtures' formats; configs is the folder of the four config dicts that its checkpoints were saved with."""
     def bare(key, **more):
         return key, (checkpoint(f"{root}/{key}.pth", expected, None, **more), {})
 
@@ -112,11 +118,12 @@ def format_watches(root, expected):
     lightning = {
         "namespace": {**hyper, "lr": 1e-3, "name": "namespace"},
         "dataclass": {"model": hyper, "lr": 1e-3, "big": 2 ** 80, "neg": -5, "inf": float("inf")},
+        "legacy": {name: read_json(f"{configs}/{name}.json") for name in ("model_config", "data_config", "training_config", "inference_config")},
     }
     return [
-        # torch does not load protocols 4 and 5 with weights_only: these are written anew
+        # torch does not load protocols 4 and 5 with weights_only: these are written anew, and so are legacy files
         file_watch("pth", root, "{name}.pth", dict(
-            [bare(key) for key in whole] + [bare(key, verbatim=False) for key in ("protocol4", "protocol5")])),
+            [bare(key) for key in whole] + [bare(key, verbatim=False) for key in ("protocol4", "protocol5", "legacy")])),
         file_watch("lightning", root, "lightning_{name}.ckpt", {
             name: (checkpoint(f"{root}/lightning_{name}.ckpt", expected), params) for name, params in lightning.items()}),
         file_watch("nested", root, "nested_{name}_key.pt", {

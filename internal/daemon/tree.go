@@ -1,0 +1,235 @@
+package daemon
+
+import (
+	"cmp"
+	"errors"
+	"io"
+	"os"
+	"path"
+	"slices"
+	"time"
+
+	"github.com/bundlewatch/bundlewatch/internal/bundle"
+	"github.com/bundlewatch/bundlewatch/internal/checkpoint"
+	"github.com/bundlewatch/bundlewatch/internal/config"
+	"github.com/bundlewatch/bundlewatch/internal/pair"
+	"github.com/bundlewatch/bundlewatch/internal/watch"
+)
+
+// tree is what is known of a directory that can take a role: the last fact of each file in it.
+type tree map[string]watch.Fact
+
+// errRemoved is why a directory waits that is losing files: rotation deletes them one by one, and what is
+// left can look like a smaller checkpoint.
+var errRemoved = errors.New("files of it were removed")
+
+// errUnproven is why a directory waits whose files have settled, and that was not opened since.
+var errUnproven = errors.New("not looked into yet")
+
+// placeInTree learns a fact about a file of a directory that can take a role.
+func (e *engine) placeInTree(h pair.Hit, f watch.Fact) *set {
+	if f.Kind == watch.Unusable && f.Stat.Mode.IsDir() {
+		return nil // its files are told one by one
+	}
+	t := e.trees[h.Path]
+	if t == nil {
+		t = make(tree)
+		e.trees[h.Path] = t
+	}
+	f.File = nil
+	t[f.Path] = f
+	return e.putTree(h, t)
+}
+
+// goneFromTree learns that a file of a directory is gone.
+func (e *engine) goneFromTree(h pair.Hit, path string) []*set {
+	t := e.trees[h.Path]
+	if delete(t, path); len(t) > 0 {
+		s := e.putTree(h, t)
+		m := s.Candidate(h.Role, h.Path)
+		m.Wait, m.Refused, m.Value = errRemoved, false, nil
+		return []*set{s}
+	}
+	delete(e.trees, h.Path)
+	sets := e.table.Find(h.Path)
+	e.remove(h.Path)
+	return sets
+}
+
+// putTree makes a directory the candidate. It is proven later, when no more is told of it at the moment.
+func (e *engine) putTree(h pair.Hit, t tree) *set {
+	v := &file{path: h.Path, evidence: watch.Evidence{Closed: watch.ClosedYes}}
+	m := &candidate{Path: h.Path, Wait: errUnproven, Value: v}
+	for p, f := range t {
+		m.ModTime = max(m.ModTime, f.Stat.ModTime)
+		v.leaves = append(v.leaves, leaf{path: p[len(h.Path)+1:], stat: f.Stat})
+		v.evidence = weaker(v.evidence, f.Evidence)
+		if f.Kind != watch.Settled {
+			m.Wait, m.Refused, m.Value = &leafError{p, f.Reason}, f.Kind == watch.Unusable, nil
+		}
+	}
+	slices.SortFunc(v.leaves, func(a, b leaf) int { return cmp.Compare(a.path, b.path) })
+	s := e.table.Put(h, m, e.now())
+	e.reopen(s)
+	if m.Value != nil {
+		s.State.retry = e.now().Add(tick)
+	}
+	return s
+}
+
+// weaker is the evidence for several files: that of the least quiet one, closed when all are.
+func weaker(a, b watch.Evidence) watch.Evidence {
+	if a.Quiet == 0 || b.Quiet < a.Quiet {
+		a.Quiet = b.Quiet
+	}
+	if b.Closed != watch.ClosedYes {
+		a.Closed = b.Closed
+	}
+	a.ClosedWhy = cmp.Or(a.ClosedWhy, b.ClosedWhy)
+	return a
+}
+
+// leafError says which file of a directory is not finished.
+type leafError struct {
+	path string
+	err  error
+}
+
+func (e *leafError) Error() string { return path.Base(e.path) + ": " + e.err.Error() }
+
+func (e *leafError) Unwrap() error { return e.err }
+
+// proveTree opens a directory whose files have settled, unless it is known from a published bundle.
+func (e *engine) proveTree(s *set, role string, m *candidate) {
+	if err := checkKey(s.Key); err != nil {
+		m.Wait, m.Refused, m.Value = err, true, nil
+		return
+	}
+	if m.Wait = e.load(s); m.Wait != nil {
+		return
+	}
+	for _, v := range s.State.versions {
+		if fingerprint, ok := v.holdsTree(role, m.Value.leaves); ok {
+			m.Value.fingerprint = fingerprint
+			s.State.saved(role, fingerprint)
+			return
+		}
+		if v.heldTree(role, m.Value.leaves) {
+			m.Wait, m.Value = errRemoved, nil
+			return
+		}
+	}
+	c, opened, err := readTree(e.watch.Root, m.Value, e.watch.Payload)
+	closeAll(opened)
+	var incomplete *checkpoint.Incomplete
+	switch {
+	case err == nil:
+		m.Value.fingerprint = c.fingerprint()
+		s.State.saved(role, m.Value.fingerprint)
+		e.rememberConfig(s)
+	case errors.As(err, &incomplete), errors.Is(err, errChanged): // the watcher tells when there is something new
+		m.Wait, m.Value = err, nil
+	default:
+		m.Wait, m.Refused = err, isVerdict(err)
+	}
+}
+
+// opened is a file that is open for reading.
+type opened struct {
+	path   string // relative to the root
+	handle *os.File
+	before watch.Stat
+}
+
+func closeAll(files []*opened) {
+	for _, f := range files {
+		f.handle.Close()
+	}
+}
+
+// readTree proves a directory by the rule of its format and lays its files out. The files stay open.
+func readTree(root string, v *file, p config.Payload) (*content, []*opened, error) {
+	files := make(map[string]*opened)
+	var all []*opened
+	var listed []checkpoint.TreeFile
+	for _, l := range v.leaves {
+		name := v.path + "/" + l.path
+		h, err := openUnchanged(root, name, l.stat)
+		if err != nil {
+			return nil, all, err
+		}
+		files[l.path] = &opened{path: name, handle: h, before: l.stat}
+		all = append(all, files[l.path])
+		listed = append(listed, checkpoint.TreeFile{Path: l.path, Size: l.stat.Size, ModTime: l.stat.ModTime})
+	}
+	t, err := checkpoint.OpenTree(func(path string) (io.ReaderAt, int64, func() error, error) {
+		f := files[path]
+		if f == nil {
+			return nil, 0, nil, os.ErrNotExist
+		}
+		return f.handle, f.before.Size, func() error { return nil }, nil
+	}, listed, path.Base(v.path))
+	if err != nil {
+		return nil, all, err
+	}
+	foreign := t.ForeignImports()
+	if err := refuseForeign(checkpoint.Names(foreign), p); err != nil {
+		return nil, all, err
+	}
+	out := &content{format: t.Format, tree: true, payload: bundle.PayloadVerbatim, whole: t.Whole, tensors: t.Tensors, foreign: names(foreign)}
+	for _, l := range v.leaves {
+		payload, err := checkpoint.WholeFile(files[l.path].handle, l.stat.Size)
+		if err != nil {
+			return nil, all, err
+		}
+		out.entries = append(out.entries, bundle.PartEntry{Name: bundle.EntryName(path.Base(v.path) + "/" + l.path), Payload: payload})
+	}
+	return out, all, nil
+}
+
+// treeSource describes a directory for the manifest.
+func treeSource(absolute string, v *file) *bundle.Source {
+	src := &bundle.Source{Path: absolute}
+	for i, l := range v.leaves {
+		f := bundle.SourceFile{Path: l.path, Size: l.stat.Size, ModTime: time.Unix(0, l.stat.ModTime).UTC(),
+			ChTime: time.Unix(0, l.stat.ChangeTime).UTC(), Inode: l.stat.Ino}
+		src.Files = append(src.Files, f)
+		src.Size += f.Size
+		if f.ModTime.After(src.ModTime) {
+			src.ModTime = f.ModTime
+		}
+		if f.ChTime.After(src.ChTime) {
+			src.ChTime = f.ChTime
+		}
+		if i == 0 {
+			src.Device, src.Inode, src.UID = l.stat.Dev, l.stat.Ino, l.stat.UID
+		}
+	}
+	return src
+}
+
+// holdsTree tells whether the member of that role was made of files in exactly these states.
+func (v version) holdsTree(role string, leaves []leaf) (fingerprint string, ok bool) {
+	p, ok := v.members[role]
+	return p.fingerprint, ok && len(leaves) == len(p.source.Files) && p.holdsLeaves(leaves)
+}
+
+// heldTree tells whether the member of that role was made of these files and of others that are gone.
+func (v version) heldTree(role string, leaves []leaf) bool {
+	p := v.members[role]
+	return len(leaves) < len(p.source.Files) && p.holdsLeaves(leaves)
+}
+
+func (p publishedMember) holdsLeaves(leaves []leaf) bool {
+	for _, l := range leaves {
+		i := slices.IndexFunc(p.source.Files, func(f bundle.SourceFile) bool { return f.Path == l.path })
+		if i < 0 || !l.is(p.source.Files[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func (l leaf) is(f bundle.SourceFile) bool {
+	return f.Size == l.stat.Size && f.ModTime.UnixNano() == l.stat.ModTime && f.ChTime.UnixNano() == l.stat.ChangeTime && f.Inode == l.stat.Ino
+}
