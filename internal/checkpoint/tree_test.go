@@ -357,6 +357,11 @@ func TestTreesThatAreDamaged(t *testing.T) {
 		}, "two indexes"},
 		{"sharded", func(m *memoryTree) { m.at(t, "model.safetensors.index.json").data = []byte("null") }, "null"},
 		{"sharded", func(m *memoryTree) { m.at(t, "model.safetensors.index.json").data = []byte(`{"weight_map": {}}`) }, "no weight_map"},
+		{"dcp", func(m *memoryTree) { replace(m.at(t, metadataName), "__0_0.distcp", "../_0.distcp") }, "no file of its folder"},
+		{"dcp", func(m *memoryTree) { replace(m.at(t, metadataName), "__0_0.distcp", "/etc/passwd0") }, "no file of its folder"},
+		{"dcp", func(m *memoryTree) { replace(m.at(t, metadataName), "__0_0.distcp", "__1_0.distcp") }, "where another item does"},
+		{"dcp", func(m *memoryTree) { replace(m.at(t, metadataName), "float32", "float64") }, "but .metadata says float64"},
+		{"dcp", func(m *memoryTree) { replace(m.at(t, metadataName), "storage_data", "sturage_data") }, "does not say where the items are"},
 		{"deepspeed", func(m *memoryTree) { m.at(t, "latest").data = []byte("../global_step3") }, "no name of a folder"},
 		{"accelerate", func(m *memoryTree) { m.at(t, "model.safetensors").data = make([]byte, 4096) }, "zero bytes"},
 	} {
@@ -445,6 +450,63 @@ func TestTreesInTrees(t *testing.T) {
 		require.Equal(t, "incomplete", verdict(t, err))
 		require.ErrorContains(t, err, `"dcp/.metadata"`)
 	})
+}
+
+// How many files DeepSpeed writes depends on its ranks and on its kind of optimizer.
+func TestDeepSpeedCounts(t *testing.T) {
+	shapes := &pickle.List{}
+	optimizer := pickle.NewDict("state", nil)
+	for _, tc := range []struct {
+		name  string
+		state *pickle.Dict
+		files []string
+		waits []string
+		err   string
+	}{
+		{name: "ZeRO 3", state: pickle.NewDict("dp_world_size", int64(2), "mp_world_size", int64(1), "optimizer", nil, "param_shapes", shapes),
+			files: []string{"zero_pp_rank_0_mp_rank_00_model_states.pt", "bf16_zero_pp_rank_0_mp_rank_00_optim_states.pt", "bf16_zero_pp_rank_1_mp_rank_00_optim_states.pt"},
+			waits: []string{"zero_pp_rank_1_mp_rank_00_model_states.pt"}},
+		{name: "no ZeRO", state: pickle.NewDict("dp_world_size", int64(8), "mp_world_size", int64(2), "optimizer", optimizer, "param_shapes", nil),
+			files: []string{"mp_rank_00_model_states.pt"}, waits: []string{"mp_rank_01_model_states.pt"}},
+		{name: "no ZeRO, all there", state: pickle.NewDict("dp_world_size", int64(8), "mp_world_size", int64(1), "optimizer", optimizer),
+			files: []string{"mp_rank_00_model_states.pt"}},
+		{name: "experts", state: pickle.NewDict("dp_world_size", int64(2), "mp_world_size", int64(1), "num_experts", int64(2)),
+			files: []string{"mp_rank_00_model_states.pt", "expp_rank_0_mp_rank_00_optim_states.pt", "layer_0_expert_1_mp_rank_00_model_states.pt"}},
+		{name: "ZeRO 2", state: pickle.NewDict("dp_world_size", int64(1), "mp_world_size", int64(2), "optimizer", nil, "param_shapes", shapes),
+			files: []string{"mp_rank_00_model_states.pt", "mp_rank_01_model_states.pt"},
+			waits: []string{"zero_pp_rank_0_mp_rank_00_optim_states.pt", "zero_pp_rank_0_mp_rank_01_optim_states.pt"}},
+		{name: "uncounted", state: pickle.NewDict("module", nil), files: []string{"mp_rank_00_model_states.pt"}},
+		{name: "absurd", state: pickle.NewDict("dp_world_size", int64(1<<40), "mp_world_size", int64(1<<40)),
+			files: []string{"mp_rank_00_model_states.pt"}, err: "ranks wrote the checkpoint"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			p, err := Save(tc.state)
+			require.NoError(t, err)
+			m := &memoryTree{name: "global_step9"}
+			for _, name := range tc.files {
+				m.add(name, flatten(t, p))
+			}
+			_, err = m.prove(t)
+			var incomplete *Incomplete
+			switch {
+			case tc.err != "":
+				require.True(t, isBroken(err), err)
+				require.ErrorContains(t, err, tc.err)
+			case tc.waits != nil:
+				require.ErrorAs(t, err, &incomplete)
+				require.Equal(t, tc.waits, incomplete.Waits)
+			default:
+				require.NoError(t, err)
+			}
+		})
+	}
+}
+
+// Untrusted names are shown escaped, and long lists shortened.
+func TestIncompleteText(t *testing.T) {
+	err := &Incomplete{Reason: "why", Waits: []string{"a\x1b[2J", "b", "c", "d", "e", "f", "g"}}
+	require.Equal(t, `why; waiting for "a\x1b[2J", "b", "c", "d", "e" and 2 more`, err.Error())
+	require.Equal(t, "why", (&Incomplete{Reason: "why"}).Error())
 }
 
 func TestUnknownDirectory(t *testing.T) {

@@ -250,7 +250,7 @@ func (f folder) recordImports(name string, imports []pickle.Import) {
 }
 
 // claim marks a folder as proven, with all that is below it.
-func (f folder) claim() { f.treeReader.claimed = append(f.treeReader.claimed, f.dir) }
+func (f folder) claim() { f.claimed = append(f.claimed, f.dir) }
 
 // claimedBelow tells whether a path lies in a folder that is proven with all that is below it.
 func (t *treeReader) claimedBelow(path string) bool {

@@ -12,7 +12,7 @@ import (
 // temporary are names that writers use until a file or folder is finished: safetensors, orbax,
 // torch.distributed.checkpoint, TensorFlow (tensor_bundle, saved_model), tensorstore, older versions of Trainer,
 // and those that many programs use.
-var temporary = regexp.MustCompile(`^\.tmp[A-Za-z0-9]{6}$|\.orbax-checkpoint-tmp|^variables_temp$|\.tempstate[0-9]+$|\.pb\.tmp[0-9a-f]+$|\.__lock$|^tmp-checkpoint-[0-9]+$|\.(tmp|part|partial|incomplete)$`)
+var temporary = regexp.MustCompile(`^\.tmp[A-Za-z0-9]{6}$|\.orbax-checkpoint-tmp|^variables_temp$|\.tempstate[0-9]+$|\.pb\.tmp[0-9a-f]+$|\.__lock$|^tmp-checkpoint-[0-9]+$|\.(tmp|partial|incomplete)$`)
 
 func (t *treeReader) checkTemporary() error {
 	if temporary.MatchString(t.name) {

@@ -59,7 +59,7 @@ func checkEntry(r io.ReaderAt, e *zipfile.Entry) error {
 		return err
 	}
 	sum := crc32.NewIEEE()
-	n, err := io.CopyBuffer(sum, io.LimitReader(content, e.Size+1), make([]byte, 1<<20))
+	n, err := io.CopyBuffer(sum, io.LimitReader(content, e.Size+1), make([]byte, min(e.Size+1, 1<<20)))
 	if err != nil {
 		return inflateError(e, err)
 	}
