@@ -94,6 +94,7 @@ type Evidence struct {
 	Quiet     string `json:"quiet" doc:"for how long size, mtime, ctime and inode had not changed"`
 	Closed    string `json:"closed" doc:"whether no process had it open for writing: \"yes\" (lease granted), or \"unknown\" with the reason"`
 	Whole     string `json:"whole" doc:"the format's own proof"`
+	Marker    string `json:"marker,omitempty" doc:"the marker file that was there, where the watch asks for one"`
 	Unchanged string `json:"unchanged" doc:"what was compared before the first and after the last byte was read"`
 }
 

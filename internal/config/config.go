@@ -23,11 +23,12 @@ type Watch struct {
 	Name    string // unique, safe as the name of a directory
 	Root    string // absolute; need not exist
 	Source  Source
-	Settle  time.Duration // how long a file must be quiet
-	Expire  time.Duration // how long an incomplete set waits before it is reported
-	Rescan  time.Duration // time between two full listings
-	Regroup time.Duration // how long a changed member of a published set waits for the others
-	Members []Member      // in file order; at least one has a pattern
+	Settle  time.Duration    // how long a file must be quiet
+	Expire  time.Duration    // how long an incomplete set waits before it is reported
+	Rescan  time.Duration    // time between two full listings
+	Regroup time.Duration    // how long a changed member of a published set waits for the others
+	Marker  *pattern.Pattern // a file that must exist before a set is bundled; nil for none
+	Members []Member         // in file order; at least one has a pattern
 	Config  Snapshot
 	Payload Payload
 }

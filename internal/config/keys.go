@@ -89,6 +89,10 @@ var watchTable = tableDoc{
 			meaning: "After one member of a set that is already published was written anew: how long bundlewatch waits for the other " +
 				"members to be written anew too.",
 		},
+		{
+			name: "marker", kind: "pattern",
+			meaning: "A file that must exist before a set is bundled, such as `\"{run...}/_SUCCESS\"`. Placeholders stand for what the members captured.",
+		},
 		{name: "members", kind: "table", required: true, meaning: "The files that make up one set: `[watch.members]`."},
 		{name: "config", kind: "table", meaning: "The config files that are frozen with a set: `[watch.config]`."},
 		{name: "payload", kind: "table", meaning: "What of a checkpoint is archived: `[watch.payload]`."},

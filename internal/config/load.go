@@ -103,6 +103,11 @@ func readWatch(s section, cfg *Config) Watch {
 
 	members := readMembers(s.table("members", membersTable))
 	w.Members = members.list
+	if text, ok := s.text("marker"); ok {
+		if w.Marker = s.compileFiles(s.place("marker"), text); w.Marker != nil {
+			members.checkUse(s.place("marker"), w.Marker)
+		}
+	}
 	w.Config = readSnapshot(s.table("config", snapshotTable), members)
 	w.Payload = readPayload(s.table("payload", payloadTable))
 	checkOverlap(s, w, cfg.Artifacts.Dir)

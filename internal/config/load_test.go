@@ -106,7 +106,7 @@ a = "{run...}/a-{epoch}.ckpt"
 		{"key twice", `name = "pairs"`, "name = \"a\"\nname = \"b\"", []string{`6: watch.name: found bad TOML (Key 'watch.name' has already been defined.), expected the syntax that https://toml.io describes`}},
 		{"case", `root =`, `Root =`, []string{
 			`4: watch.root: found nothing, expected a path`,
-			`6: watch.Root: found an unknown key, expected one of "name", "root", "source", "settle", "expire", "rescan", "regroup", "members", "config" or "payload", did you mean "root"?`,
+			`6: watch.Root: found an unknown key, expected one of "name", "root", "source", "settle", "expire", "rescan", "regroup", "marker", "members", "config" or "payload", did you mean "root"?`,
 		}},
 		{"unknown table", `[artifacts]`, "[[tidy]]\nroot = \"x\"\n[artifacts]", []string{`2: tidy: found an unknown key, expected one of "artifacts" or "watch"`}},
 		{"unknown key in a quoted table", members, members + "[watch.'config']\n\"pre\\u0073ets\" = 1\n\"\\u001b[31m\" = 1\n", []string{
@@ -188,6 +188,9 @@ a = "{run...}/a-{epoch}.ckpt"
 		}},
 		{"config placeholder that nothing captures", members, members + "[watch.config]\nfiles = ['{run}/x', '{runs}/{step}.json']", []string{
 			`11: watch.config.files[1]: found "{runs}/{step}.json" with {runs}, {step}, expected only placeholders of [watch.members]: {run}, {epoch}, did you mean "run"?`,
+		}},
+		{"marker that nothing captures", members, "marker = '{runs}/_SUCCESS'\n" + members, []string{
+			`7: watch.marker: found "{runs}/_SUCCESS" with {runs}, expected only placeholders of [watch.members]: {run}, {epoch}, did you mean "run"?`,
 		}},
 		{"config that is a directory", members, members + "[watch.config]\nfiles = ['{run}/configs/']", []string{
 			`11: watch.config.files[0]: found "{run}/configs/", expected a pattern of files, without a slash at its end`,

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 )
 
@@ -27,7 +28,7 @@ const (
 // judge decides what is to be done with a set, and for how many roles the newest bundle of the key
 // has the same content.
 func (e *engine) judge(s *set) (v verdict, same int) {
-	if !s.Complete() {
+	if !s.Complete() || e.missingMarker(s) != nil {
 		return waits, 0
 	}
 	files := e.files(s)
@@ -44,6 +45,27 @@ func (e *engine) judge(s *set) (v verdict, same int) {
 		return regroups, same
 	}
 	return ready, 0
+}
+
+// missingMarker says which marker file is awaited; nil when it is there, or when the watch has none.
+func (e *engine) missingMarker(s *set) error {
+	if e.watch.Marker == nil {
+		return nil
+	}
+	g, err := e.watch.Marker.Bind(s.Captures)
+	if err != nil {
+		return err
+	}
+	root, err := os.OpenRoot(e.watch.Root)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	found, err := g.Expand(root)
+	if err == nil && len(found) == 0 {
+		err = fmt.Errorf("no marker file %s", g)
+	}
+	return err
 }
 
 // savedTogether tells whether all roles of a published set were written anew equally often: else the

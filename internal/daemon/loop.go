@@ -247,7 +247,7 @@ func (l *loop) waitedForOthers(s *set) bool {
 // wait tells faulty members at once, and a set that has waited too long once.
 func (l *loop) wait(s *set) {
 	l.reprove(s)
-	if s.Complete() {
+	if v, _ := l.judge(s); v != waits {
 		l.act(s)
 		return
 	}
@@ -261,11 +261,14 @@ func (l *loop) wait(s *set) {
 		l.release(s)
 	default:
 		s.State.expired = true
-		l.emit(Event{Kind: Expired, Key: s.Key, Waits: waitTexts(s)})
+		l.emit(Event{Kind: Expired, Key: s.Key, Waits: l.waitTexts(s)})
 		l.release(s)
 	}
-	if l.now().Before(s.State.retry) {
+	switch {
+	case l.now().Before(s.State.retry):
 		l.due[s] = s.State.retry
+	case s.Complete(): // all but the marker, which the watcher does not tell of
+		l.due[s] = l.now().Add(tick)
 	}
 }
 

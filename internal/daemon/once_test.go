@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -243,4 +244,22 @@ func treeHash(t *testing.T, dir string) []string {
 		return err
 	}))
 	return all
+}
+
+// Where the watch names a marker, a set waits for it, also when nothing else changes.
+func TestMarker(t *testing.T) {
+	s := newSite(t)
+	s.watch().Marker = compile(t, "{run}/_SUCCESS")
+	s.writePair("r")
+	require.Equal(t, []string{"no marker file r/_SUCCESS"}, s.once(Waiting)[0].Waits)
+	b := s.bench()
+	b.settle("r/a-1.ckpt", "r/b-1.ckpt")
+	b.later(time.Minute)
+	b.expect()
+	b.later(b.watch().Expire)
+	require.Equal(t, []string{"no marker file r/_SUCCESS"}, b.expect(Expired)[0].Waits)
+	s.write("r/_SUCCESS", nil)
+	b.later(2 * tick)
+	b.expect(Bundled)
+	require.Equal(t, "r/_SUCCESS", s.bundles()["w/r/1"].Members[0].Evidence.Marker)
 }

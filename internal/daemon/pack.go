@@ -28,6 +28,18 @@ type job struct {
 	notes    []string
 }
 
+// marker names the marker file that was there, for the manifest; "" when the watch has none.
+func (j *job) marker() string {
+	if j.watch.Marker == nil {
+		return ""
+	}
+	g, err := j.watch.Marker.Bind(j.captures)
+	if err != nil {
+		return ""
+	}
+	return g.String()
+}
+
 // outcome is what became of a job. With neither error nor manifest, somebody else had published the
 // same content.
 type outcome struct {
@@ -272,6 +284,7 @@ func (p *packer) publish(ctx context.Context, j *job, sources []*source, c *bund
 	for i := range m.Members {
 		if s := find(sources, m.Members[i].Role); s != nil {
 			m.Members[i].Evidence.Unchanged = s.proof
+			m.Members[i].Evidence.Marker = j.marker()
 		}
 	}
 	m.Tool = p.tool

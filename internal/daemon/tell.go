@@ -40,15 +40,21 @@ func (e *engine) tellFaults(s *set) bool {
 
 // report tells why a set is not bundled: its faulty members one by one, else what it waits for.
 func (e *engine) report(s *set) {
-	if !e.tellFaults(s) && !s.Complete() {
-		e.tell(s, Event{Kind: Waiting, Key: s.Key, Waits: waitTexts(s)})
+	if e.tellFaults(s) {
+		return
+	}
+	if texts := e.waitTexts(s); len(texts) > 0 {
+		e.tell(s, Event{Kind: Waiting, Key: s.Key, Waits: texts})
 	}
 }
 
-func waitTexts(s *set) []string {
+func (e *engine) waitTexts(s *set) []string {
 	var texts []string
 	for _, m := range s.Missing() {
 		texts = append(texts, m.String())
+	}
+	if err := e.missingMarker(s); err != nil {
+		texts = append(texts, err.Error())
 	}
 	return texts
 }
