@@ -2,7 +2,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 FUZZTIME ?= 10s
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: build test race slow interop lint fuzz static systemd boot
+.PHONY: build test race slow interop safety lint fuzz static systemd boot
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bundlewatch ./cmd/bundlewatch
@@ -20,6 +20,10 @@ slow:
 # Loads bundles with real PyTorch; see test/interop/run.sh for what it needs and installs.
 interop:
 	test/interop/run.sh
+
+# Gives hostile files to the binary under strace; see test/safety/run.sh for what it needs and installs.
+safety:
+	test/safety/run.sh
 
 lint:
 	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \

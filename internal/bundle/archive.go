@@ -14,6 +14,8 @@ import (
 	gopath "path"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/bundlewatch/bundlewatch/internal/checkpoint"
 	"github.com/bundlewatch/bundlewatch/internal/pickle"
 	"github.com/bundlewatch/bundlewatch/internal/zipfile"
@@ -28,13 +30,16 @@ type archive struct {
 	directory *zipfile.Directory
 }
 
-// openFile opens a file for reading and tells its size.
+// openFile opens a regular file for reading and tells its size. It never waits for the other end of a pipe.
 func openFile(path string) (*os.File, int64, error) {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, 0, err
 	}
 	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("open %q: it is no regular file", path)
+	}
 	if err != nil {
 		return nil, 0, errors.Join(err, f.Close())
 	}

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/bundlewatch/bundlewatch/internal/checkpoint"
 	"github.com/bundlewatch/bundlewatch/internal/pickle"
@@ -265,4 +266,28 @@ func TestForeignArchive(t *testing.T) {
 	}
 	require.NoError(t, os.Truncate(f.Name(), 200))
 	require.NotEmpty(t, verify(t, dir).Problems)
+}
+
+// A bundle's directory that somebody else made: nothing in it makes a verification wait or eat memory.
+func TestPipesAndEndlessFilesAreRefused(t *testing.T) {
+	for _, name := range []string{SumsName, ManifestName, ArchiveName} {
+		dir := filepath.Join(t.TempDir(), "bundle")
+		require.NoError(t, os.Mkdir(dir, 0o755))
+		pack(t, dir, contents(t, torchZip(t, 10)))
+		require.NoError(t, os.Remove(filepath.Join(dir, name)))
+		require.NoError(t, unix.Mkfifo(filepath.Join(dir, name), 0o644))
+		r, err := Verify(context.Background(), dir)
+		if err == nil {
+			require.Contains(t, join(r.Problems), "no regular file")
+		} else {
+			require.ErrorContains(t, err, "no regular file")
+		}
+		_, err = Verify(context.Background(), filepath.Join(dir, name))
+		require.ErrorContains(t, err, "no regular file")
+	}
+	dir := t.TempDir()
+	pack(t, dir, contents(t, torchZip(t, 10)))
+	require.NoError(t, os.Chmod(filepath.Join(dir, SumsName), 0o644))
+	require.NoError(t, os.Truncate(filepath.Join(dir, SumsName), 2<<30))
+	require.Contains(t, join(verify(t, dir).Problems), "more than")
 }

@@ -141,7 +141,7 @@ func (r *Report) verifyDirectory(ctx context.Context, dir string) *Manifest {
 }
 
 func (r *Report) readSums(path string) map[string]string {
-	data, err := os.ReadFile(path)
+	data, err := readSums(path)
 	if err != nil {
 		r.problem("%s: %v", SumsName, err)
 		return nil
@@ -152,6 +152,20 @@ func (r *Report) readSums(path string) map[string]string {
 		return map[string]string{}
 	}
 	return sums
+}
+
+const maxSums = 1 << 16 // bytes: a bundle has three lines
+
+func readSums(path string) ([]byte, error) {
+	f, size, err := openFile(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if size > maxSums {
+		return nil, fmt.Errorf("its %d bytes are more than the %d that are read", size, maxSums)
+	}
+	return io.ReadAll(io.LimitReader(f, maxSums))
 }
 
 func (r *Report) checkNothingElse(dir string, names []string) {
@@ -183,7 +197,7 @@ func (r *Report) readManifest(path string) *Manifest {
 
 // ReadManifest reads a bundle's manifest.
 func ReadManifest(path string) (*Manifest, error) {
-	f, err := os.Open(path)
+	f, _, err := openFile(path)
 	if err != nil {
 		return nil, err
 	}
@@ -196,7 +210,7 @@ func ReadManifest(path string) (*Manifest, error) {
 	return m, nil
 }
 
-const maxManifest = 256 << 20 // of a checkpoint with a million tensors
+const maxManifest = 64 << 20 // bytes: a tensor takes about 150
 
 func hashFile(ctx context.Context, path string) (Digest, error) {
 	info, err := os.Lstat(path)
@@ -206,7 +220,7 @@ func hashFile(ctx context.Context, path string) (Digest, error) {
 	if !info.Mode().IsRegular() {
 		return Digest{}, errors.New("it is no regular file")
 	}
-	f, err := os.Open(path)
+	f, _, err := openFile(path)
 	if err != nil {
 		return Digest{}, err
 	}

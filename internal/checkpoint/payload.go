@@ -159,7 +159,7 @@ const (
 func assemble(value any, f *torchFile) (*Payload, error) {
 	data, err := pickle.Encode(value)
 	if err != nil {
-		return nil, fmt.Errorf("write the state_dict's pickle: %w", err)
+		return nil, &Broken{Reason: fmt.Sprintf("its pickle cannot be written: %v", err), Err: err}
 	}
 	p := &Payload{}
 	l := &zipfile.Layout{}

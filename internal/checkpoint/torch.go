@@ -13,7 +13,7 @@ import (
 type torchFile struct {
 	source    io.ReaderAt
 	byteOrder string // "little", "big", or "" when the file does not say
-	loadable  bool   // the pickle has only opcodes that torch.load(weights_only=True) reads
+	loadable  bool   // only opcodes that torch.load(weights_only=True) reads, and no record that torch does not know
 	legacy    bool   // a format from before torch 1.6
 	prefix    string // of the names of storages in messages
 	blobs     map[string]blob

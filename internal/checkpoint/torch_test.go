@@ -325,3 +325,17 @@ func TestUnreadableOpcodesAreWrittenAnew(t *testing.T) {
 		})
 	}
 }
+
+// A record that torch never reads does not travel: the state_dict is written anew without it.
+func TestRecordsThatTorchNeverReadsStayBehind(t *testing.T) {
+	for _, extra := range []string{"x/extra/data.pkl", "x/.data/serialization_id"} {
+		var l zipfile.Layout
+		var file []byte
+		for _, r := range [][2]string{{"x/data.pkl", "\x80\x02}."}, {"x/version", "3\n"}, {extra, "cos\nsystem\n."}} {
+			file = append(file, l.Add(zipfile.Header{Name: r[0], Size: int64(len(r[1])), CRC32: crc32.ChecksumIEEE([]byte(r[1]))})...)
+			file = append(file, r[1]...)
+		}
+		c := openBytes(t, append(file, l.End()...))
+		require.Equal(t, extra == "x/.data/serialization_id", c.Travels(&StateDict{Value: c.Root}))
+	}
+}

@@ -73,6 +73,20 @@ func indexTorchZip(r io.ReaderAt, entries []zipfile.Entry) (*torchZip, error) {
 	return z, nil
 }
 
+// ownRecords are what torch.save writes besides the storages.
+var ownRecords = []string{"data.pkl", "version", "byteorder", ".format_version", ".storage_alignment", ".data/serialization_id"}
+
+// onlyOwn tells whether the zip holds nothing but what torch.save writes: a record that torch never reads
+// is not carried.
+func (z *torchZip) onlyOwn() bool {
+	for name := range z.records {
+		if !strings.HasPrefix(name, "data/") && !slices.Contains(ownRecords, name) {
+			return false
+		}
+	}
+	return true
+}
+
 // blobs returns the storages by their keys.
 func (z *torchZip) blobs() map[string]blob {
 	blobs := make(map[string]blob, len(z.records))
@@ -151,7 +165,7 @@ func (c *Checkpoint) readTorchPickle(z *torchZip) error {
 		return err
 	}
 	p, err := pickle.Decode(data)
-	c.Imports, c.Protocol, c.torch.loadable = p.Imports, p.Protocol, p.OnlyUses(weightsOnlyOpcodes)
+	c.Imports, c.Protocol, c.torch.loadable = p.Imports, p.Protocol, p.OnlyUses(weightsOnlyOpcodes) && z.onlyOwn()
 	if err != nil {
 		return &Broken{Record: z.prefix + name, Reason: err.Error() + describeImports(p.Imports), Err: err}
 	}
