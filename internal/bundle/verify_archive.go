@@ -199,7 +199,7 @@ func (v *archiveVerifier) verifyModel(member innerMember, tensors []checkpoint.T
 		v.problem("%s: %v", e.Name, err)
 		return
 	}
-	if foreign := names(checkpoint.Foreign(c.Imports)); !slices.Equal(foreign, member.Imports) {
+	if foreign := checkpoint.NameList(checkpoint.Foreign(c.Imports)); !slices.Equal(foreign, member.Imports) {
 		v.problem("%s: its pickle imports %q besides what tensors need, the manifest says %q", e.Name, foreign, member.Imports)
 	}
 	found, err := c.AllTensors()
@@ -231,7 +231,7 @@ func (v *archiveVerifier) verifyTree(member innerMember, tensors []checkpoint.Te
 		v.problem("%s: %v", member.Name, err)
 		return
 	}
-	if foreign := names(t.ForeignImports()); !slices.Equal(foreign, member.Imports) {
+	if foreign := checkpoint.NameList(t.ForeignImports()); !slices.Equal(foreign, member.Imports) {
 		v.problem("%s: its pickles import %q besides what tensors need, the manifest says %q", member.Name, foreign, member.Imports)
 	}
 	v.compareTensors(member.Name, t.Tensors, tensors, compare)
@@ -342,12 +342,4 @@ func (v *archiveVerifier) verifyForeignModel(e *zipfile.Entry) {
 		v.problem("%s: %v", e.Name, err)
 	}
 	v.Tensors += len(tensors)
-}
-
-func names(imports []pickle.Import) []string {
-	var all []string
-	for _, i := range imports {
-		all = append(all, i.String())
-	}
-	return all
 }

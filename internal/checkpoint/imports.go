@@ -82,11 +82,14 @@ func ForeignIn(v any) []pickle.Import {
 	return Foreign(imports)
 }
 
-// Names joins the dotted names of imports for people.
-func Names(imports []pickle.Import) string {
-	names := make([]string, len(imports))
-	for i, im := range imports {
-		names[i] = im.String()
+// NameList returns the dotted names of imports; nil when there are none.
+func NameList(imports []pickle.Import) []string {
+	var names []string
+	for _, i := range imports {
+		names = append(names, i.String())
 	}
-	return strings.Join(names, ", ")
+	return names
 }
+
+// Names joins the dotted names of imports for people.
+func Names(imports []pickle.Import) string { return strings.Join(NameList(imports), ", ") }

@@ -154,7 +154,7 @@ func read(f *os.File, name string, size int64, p config.Payload) (*content, erro
 		return nil, err
 	}
 	out := &content{checkpoint: c, format: c.Format, payload: bundle.PayloadExtracted, whole: c.Whole(), statePath: dict.Path,
-		dropped: c.Dropped(dict), foreign: names(foreign)}
+		dropped: c.Dropped(dict), foreign: checkpoint.NameList(foreign)}
 	for _, i := range checkpoint.Foreign(c.Imports) {
 		if !contains(foreign, i) {
 			out.leftBehind = append(out.leftBehind, i.String())
@@ -184,7 +184,7 @@ func verbatim(c *checkpoint.Checkpoint, name string, p config.Payload) (*content
 	if err := refuseForeign(checkpoint.Names(foreign), p); err != nil {
 		return nil, err
 	}
-	out := &content{checkpoint: c, format: c.Format, payload: bundle.PayloadVerbatim, whole: c.Whole(), foreign: names(foreign)}
+	out := &content{checkpoint: c, format: c.Format, payload: bundle.PayloadVerbatim, whole: c.Whole(), foreign: checkpoint.NameList(foreign)}
 	var err error
 	if out.tensors, err = c.AllTensors(); err != nil {
 		return nil, err

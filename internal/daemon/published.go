@@ -75,14 +75,6 @@ func (v version) same(files map[string]*file) int {
 	return n
 }
 
-func names(imports []pickle.Import) []string {
-	var all []string
-	for _, i := range imports {
-		all = append(all, i.String())
-	}
-	return all
-}
-
 func contains(imports []pickle.Import, i pickle.Import) bool {
 	for _, other := range imports {
 		if other.Module == i.Module && other.Name == i.Name {

@@ -176,7 +176,7 @@ func readTree(root string, v *file, p config.Payload) (*content, []*opened, erro
 	if err := refuseForeign(checkpoint.Names(foreign), p); err != nil {
 		return nil, all, err
 	}
-	out := &content{format: t.Format, tree: true, payload: bundle.PayloadVerbatim, whole: t.Whole, tensors: t.Tensors, foreign: names(foreign)}
+	out := &content{format: t.Format, tree: true, payload: bundle.PayloadVerbatim, whole: t.Whole, tensors: t.Tensors, foreign: checkpoint.NameList(foreign)}
 	for _, l := range v.leaves {
 		payload, err := checkpoint.WholeFile(files[l.path].handle, l.stat.Size)
 		if err != nil {
