@@ -132,13 +132,18 @@ func FuzzScan(f *testing.F) {
 	}
 	f.Add("a = \"\\")
 	f.Add("[[[a\n{=}]\n= '''")
+	f.Add("0=\"\"\"\\\\" + `""""""`)
 	f.Fuzz(func(t *testing.T, src string) {
 		scan(src)
-		if isReadByTOML(src) {
+		if isReadByTOML(src) && !strings.Contains(src, sixQuotes) {
 			requireSameKeys(t, src)
 		}
 	})
 }
+
+// sixQuotes is what the TOML library takes for an escaped quote and the end of a text even where the
+// backslash is itself escaped: text that is not TOML, which it reads all the same.
+const sixQuotes = `\""""""`
 
 func isReadByTOML(src string) bool {
 	var values map[string]any
