@@ -103,6 +103,7 @@ type Provenance struct {
 	Published time.Time `json:"published" doc:"when the bundle was written"`
 	Host      string    `json:"host" doc:"host name"`
 	Root      string    `json:"root" doc:"root of the watch"`
+	Shared    int64     `json:"shared_bytes" doc:"bytes of the archive that share disk space with their sources, where the file system can (XFS, btrfs)"`
 	GitCommit string    `json:"git_commit,omitempty" doc:"commit checked out in the repository that the run lies in, if any"`
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash"
 	"os"
 	"path/filepath"
 	"strings"
@@ -109,17 +110,18 @@ func Pack(ctx context.Context, dir string, c *Contents, progress Progress) (*Man
 		return nil, err
 	}
 	path := filepath.Join(dir, ArchiveName)
-	f, err := create(path)
+	o, err := newOutput(ctx, path, c.Size(), progress)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("create %q: %w", path, err)
 	}
-	w := &archiveWriter{output: newOutput(f, progress)}
-	err = w.write(ctx, entries, m)
-	if err := errors.Join(err, finish(f, err)); err != nil {
+	w := &archiveWriter{output: o}
+	size, err := o.finish(w.write(entries, m))
+	if err != nil {
 		return nil, fmt.Errorf("write %q: %w", path, err)
 	}
-	m.Archive = Digest{Name: ArchiveName, Bytes: w.layout.Offset() + w.tail, SHA256: hex.EncodeToString(w.sum.Sum(nil))}
-	return m, writeFile(filepath.Join(dir, TreeName), renderTree(w.listed, m.Archive.Bytes))
+	m.Archive = Digest{Name: ArchiveName, Bytes: size, SHA256: hex.EncodeToString(o.archive.Sum(nil))}
+	m.Provenance.Shared = o.file.Shared()
+	return m, writeFile(filepath.Join(dir, TreeName), renderTree(w.listed, size))
 }
 
 // manifest is what is known before the payloads are read.
@@ -209,16 +211,20 @@ func EntryName(path string) string {
 type archiveWriter struct {
 	*output
 	layout zipfile.Layout
-	tail   int64 // bytes of the central directory and the end records
 	listed []Digest
 }
 
-func (w *archiveWriter) write(ctx context.Context, entries []entry, m *Manifest) error {
-	for _, e := range entries {
-		d, err := w.add(ctx, e)
-		if err != nil {
+func (w *archiveWriter) write(entries []entry, m *Manifest) error {
+	sums := make([]hash.Hash, len(entries))
+	for i, e := range entries {
+		var err error
+		if sums[i], err = w.add(e); err != nil {
 			return err
 		}
+	}
+	w.settle()
+	for i, e := range entries {
+		d := w.list(e, sums[i])
 		switch {
 		case e.tree:
 			e.member.addFile(d)
@@ -226,34 +232,44 @@ func (w *archiveWriter) write(ctx context.Context, entries []entry, m *Manifest)
 			e.member.Digest = d
 		}
 	}
+	return w.writeInner(m)
+}
+
+// writeInner writes the in-archive manifest, which holds the digests of all else, and the end of the archive.
+func (w *archiveWriter) writeInner(m *Manifest) error {
 	inner, err := json.MarshalIndent(m.inner(), "", "  ")
 	if err != nil {
 		return fmt.Errorf("write %s: %w", innerName, err)
 	}
-	if _, err := w.add(ctx, bytesEntry(innerName, append(inner, '\n'))); err != nil {
+	e := bytesEntry(innerName, append(inner, '\n'))
+	sum, err := w.add(e)
+	if err != nil {
 		return err
 	}
-	end := checkpoint.Literal(w.layout.End())
-	w.tail = end.Size
-	_, err = w.copy(ctx, end)
-	return err
+	w.settle()
+	w.list(e, sum)
+	return w.append(w.layout.End())
 }
 
-func (w *archiveWriter) add(ctx context.Context, e entry) (Digest, error) {
+// add writes an entry. Its digest is complete when the output has settled.
+func (w *archiveWriter) add(e entry) (hash.Hash, error) {
 	header := w.layout.Add(zipfile.Header{Name: e.name, Size: e.payload.Size, CRC32: e.payload.CRC32, Place: placeOf(e.name, e.payload.Size)})
-	if _, err := w.copy(ctx, checkpoint.Literal(header)); err != nil {
-		return Digest{}, err
+	if err := w.append(header); err != nil {
+		return nil, err
 	}
-	sum, err := w.copy(ctx, e.payload)
-	if err != nil {
-		if e.member != nil {
-			err = &MemberError{Role: e.member.Role, Err: err}
-		}
-		return Digest{}, err
+	sum := w.begin()
+	defer w.end()
+	err := w.copy(e.payload)
+	if err != nil && e.member != nil {
+		err = &MemberError{Role: e.member.Role, Err: err}
 	}
-	d := Digest{Name: e.name, Bytes: e.payload.Size, SHA256: sum}
+	return sum, err
+}
+
+func (w *archiveWriter) list(e entry, sum hash.Hash) Digest {
+	d := Digest{Name: e.name, Bytes: e.payload.Size, SHA256: hex.EncodeToString(sum.Sum(nil))}
 	w.listed = append(w.listed, d)
-	return d, nil
+	return d
 }
 
 // MemberError says which role's payload could not be copied.
