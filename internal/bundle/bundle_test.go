@@ -311,14 +311,15 @@ func TestPackStopsWhenTheContextDoes(t *testing.T) {
 
 func TestFindBundles(t *testing.T) {
 	root := t.TempDir()
-	for _, key := range []string{"w/a/1", "w/a/2", ".staging/x.1"} {
+	for _, key := range []string{"w/a/1", "w/a/2", "w/a/SHA256SUMS", "w/a/wts.h5.zip/1", ".staging/x.1"} {
 		dir := filepath.Join(root, key)
 		require.NoError(t, os.MkdirAll(dir, 0o755))
 		pack(t, dir, contents(t, torchZip(t, 10)))
 	}
 	found, err := Find(root)
 	require.NoError(t, err)
-	require.Equal(t, []string{filepath.Join(root, "w/a/1"), filepath.Join(root, "w/a/2")}, found)
+	require.Equal(t, []string{filepath.Join(root, "w/a/1"), filepath.Join(root, "w/a/2"),
+		filepath.Join(root, "w/a/SHA256SUMS"), filepath.Join(root, "w/a/wts.h5.zip/1")}, found)
 	_, err = Find(t.TempDir())
 	require.ErrorContains(t, err, "there are none")
 }

@@ -63,9 +63,10 @@ func Find(path string) ([]string, error) {
 	return found, err
 }
 
+// looksLikeBundle tells whether a directory has a file of a bundle. A directory of that name is part of a key.
 func looksLikeBundle(dir string) bool {
 	for _, name := range []string{ManifestName, SumsName, ArchiveName} {
-		if _, err := os.Lstat(filepath.Join(dir, name)); err == nil {
+		if info, err := os.Lstat(filepath.Join(dir, name)); err == nil && !info.IsDir() {
 			return true
 		}
 	}
