@@ -153,11 +153,11 @@ func placeOf(name string, size int64) zipfile.Place {
 // entries lays out everything but the in-archive manifest, which can only be written when the
 // members' digests are known.
 func (c *Contents) entries(m *Manifest) ([]entry, error) {
-	roles := &pickle.List{}
+	var roles []string
 	for _, p := range c.Parts {
-		roles.Items = append(roles.Items, p.Member.Role)
+		roles = append(roles, p.Member.Role)
 	}
-	root, err := pickle.EncodePlain(pickle.NewDict("models", roles, "version", archiveVersion, "backend", "pytorch"))
+	root, err := rootManifest(roles)
 	if err != nil {
 		return nil, fmt.Errorf("write %s: %w", rootManifestName, err)
 	}
@@ -187,6 +187,15 @@ func (c *Contents) entries(m *Manifest) ([]entry, error) {
 		}
 	}
 	return all, nil
+}
+
+// rootManifest is manifest.dill.
+func rootManifest(roles []string) ([]byte, error) {
+	models := &pickle.List{}
+	for _, role := range roles {
+		models.Items = append(models.Items, role)
+	}
+	return pickle.EncodePlain(pickle.NewDict("models", models, "version", archiveVersion, "backend", "pytorch"))
 }
 
 // EntryName writes what some reader of zips could stumble over (control characters, backslashes, bytes
