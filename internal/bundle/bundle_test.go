@@ -213,14 +213,16 @@ func TestVerifyHoldsTheFilesAgainstEachOther(t *testing.T) {
 		{"digest of the archive", ManifestName, replace(`"name": "wts.h5.zip"`, `"name": "other.zip"`), `"other.zip"`},
 		{"size of the archive", ManifestName, replace(`"bytes": `, `"bytes": 1`), "the archive"},
 		{"text after the manifest", ManifestName, func(text string) string { return text + "{}" }, "something follows"},
-		{"changed config", ManifestName, replace(`"config_changed": false`, `"config_changed": true`), "config_changed"},
+		{"changed config", ManifestName, replace(`"config_changed": true`, `"config_changed": false`), "two versions"},
 		{"evidence", ManifestName, replace(`"evidence":`, `"other":`), "evidence"},
 		{"tree", TreeName, func(text string) string { return text + "  1  more\n" }, TreeName},
 		{"no tree", TreeName, func(string) string { return "" }, TreeName},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			dir := t.TempDir()
-			pack(t, dir, contents(t, torchZip(t, 10)))
+			c := contents(t, torchZip(t, 10))
+			c.FirstConfig, c.ConfigChanged = []File{{Name: "configs/a.json", Data: []byte("[]")}}, true
+			pack(t, dir, c)
 			require.Empty(t, verify(t, dir).Problems)
 			path := filepath.Join(dir, tc.file)
 			data, err := os.ReadFile(path)

@@ -29,8 +29,9 @@ type Contents struct {
 	// Scaling is torch_scaling_metadata.pt; nil when the run's configs are not known well enough.
 	Scaling *checkpoint.Payload
 	// Config is the run's config when the set was completed. FirstConfig is what it was when the first
-	// member appeared, where that is not the same.
+	// member appeared, where ConfigChanged says that it was not the same; there may have been none.
 	Config, FirstConfig []File
+	ConfigChanged       bool
 	// HyperParameters of members, as JSON, named after the role.
 	HyperParameters []File
 	Notes           []string
@@ -131,7 +132,7 @@ func (c *Contents) manifest() (*Manifest, error) {
 		return nil, fmt.Errorf("write params: %w", err)
 	}
 	m := &Manifest{Schema: Schema, Watch: c.Watch, Key: c.Key, Params: params, ParamsSource: c.ParamsSource,
-		ConfigChanged: len(c.FirstConfig) > 0, Notes: append([]string{}, c.Notes...), Config: []Digest{}}
+		ConfigChanged: c.ConfigChanged, Notes: append([]string{}, c.Notes...), Config: []Digest{}}
 	for _, p := range c.Parts {
 		member := p.Member
 		member.Fingerprint = p.Fingerprint()

@@ -113,9 +113,9 @@ func (v *archiveVerifier) compareManifests(m *Manifest, inner *innerManifest) {
 	if errA != nil || errB != nil || !bytes.Equal(a, b) {
 		v.problem("%s and %s contradict each other", ManifestName, innerName)
 	}
-	changed := slices.ContainsFunc(v.directory.Entries, func(e zipfile.Entry) bool { return strings.HasPrefix(e.Name, firstFolder) })
-	if changed != m.ConfigChanged {
-		v.problem("%s says config_changed: %t, the archive's entries say %t", ManifestName, m.ConfigChanged, changed)
+	inFirst := func(e zipfile.Entry) bool { return strings.HasPrefix(e.Name, firstFolder) }
+	if !m.ConfigChanged && slices.ContainsFunc(v.directory.Entries, inFirst) {
+		v.problem("%s says that the config did not change, the archive has two versions of it", ManifestName)
 	}
 	for _, member := range m.Members {
 		if sentinel := member.Payload == PayloadSentinel; sentinel != (member.Source == nil) || sentinel != (member.Evidence == nil) {

@@ -180,7 +180,7 @@ func contents(j *job, sources []*source, frozen []snapshot.File) (*bundle.Conten
 	}
 	c := &bundle.Contents{Watch: j.watch.Name, Key: j.key, Params: snap.Params, ParamsSource: snap.Source, Config: archived(frozen)}
 	if j.first != nil && changed(j.first, frozen) {
-		c.FirstConfig = archived(j.first)
+		c.FirstConfig, c.ConfigChanged = archived(j.first), true
 	}
 	if c.HyperParameters, err = hyperFiles(input.Hypers); err != nil {
 		return nil, err
