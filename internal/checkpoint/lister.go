@@ -45,15 +45,17 @@ func (l *tensorLister) list(v any) error {
 	if len(l.path) > pickle.MaxDepth {
 		return broken("values are nested more than %d deep", pickle.MaxDepth)
 	}
-	if items := sequence(v); items != nil && !l.seen[v] {
-		l.seen[v] = true
-		return l.listItems(items)
+	items, d := sequence(v), mapping(v)
+	if items == nil && d == nil || l.seen[v] {
+		return nil
 	}
-	if d := mapping(v); d != nil && !l.seen[v] {
+	if !pickle.IsSingle(v) {
 		l.seen[v] = true
+	}
+	if d != nil {
 		return l.listValues(d)
 	}
-	return nil
+	return l.listItems(items)
 }
 
 // addHere adds the tensor at the current path.

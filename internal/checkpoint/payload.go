@@ -190,7 +190,7 @@ func (f *torchFile) addStorages(p *Payload, l *zipfile.Layout, value any) error 
 		return err
 	}
 	for _, s := range storages {
-		b := f.blobs[s.key]
+		b := *f.find(s.key)
 		record := Payload{Source: f.source}
 		if err := record.addBlob(b); err != nil {
 			return err

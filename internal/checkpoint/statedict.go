@@ -195,8 +195,10 @@ func (c *Checkpoint) Owns(v any) bool {
 	ours := make(map[any]bool)
 	collect := func(visit func(id any)) func(any) bool {
 		return func(node any) bool {
-			if _, ok := node.(*pickle.PersistentID); ok {
+			switch node.(type) {
+			case *pickle.PersistentID, *pickle.TensorCall:
 				visit(node)
+				return false
 			}
 			return true
 		}
