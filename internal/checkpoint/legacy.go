@@ -46,7 +46,7 @@ func openLegacy(r io.ReaderAt, size int64) (*Checkpoint, error) {
 	c := &Checkpoint{Format: TorchLegacy, NoCRC: true, whole: legacyWhole}
 	c.torch = &torchFile{source: r, legacy: true, byteOrder: "little", prefix: "storage "}
 	object, err := l.readObject()
-	c.Imports = l.imports
+	c.Imports = l.imports.list
 	if err != nil {
 		return c, err
 	}

@@ -20,7 +20,7 @@ const legacyTarWhole = "legacy torch tar: its four members inside of the file, e
 type legacyTar struct {
 	source  io.ReaderAt
 	members map[string]part
-	imports []pickle.Import
+	imports importList
 	blobs   map[string]blob
 	values  map[string]any // tensors as calls and storages as ids, by number
 }
@@ -36,7 +36,7 @@ func openLegacyTar(r io.ReaderAt, size int64, parts []part) (*Checkpoint, error)
 		l.members[p.name] = p
 	}
 	object, err := l.read()
-	c.Imports = l.imports
+	c.Imports = l.imports.list
 	if err != nil {
 		return c, err
 	}
@@ -74,7 +74,9 @@ func (l *legacyTar) readMember(name string, read func(*pickleReader) error) erro
 	}
 	p := &pickleReader{source: l.source, pos: m.offset, size: m.offset + m.size}
 	err := read(p)
-	l.imports = append(l.imports, p.imports...)
+	if tooMany := l.imports.add(p.imports.list, 0); tooMany != nil {
+		return tooMany
+	}
 	if err != nil {
 		return &Broken{Record: name, Reason: err.Error(), Err: err}
 	}

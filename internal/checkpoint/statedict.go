@@ -109,7 +109,7 @@ func (c *Checkpoint) selected(selection string) (*StateDict, error) {
 
 func (c *Checkpoint) readStateDict(v any, path string) (*StateDict, error) {
 	s := &StateDict{Value: v, Path: path}
-	var found listing
+	found := listing{expected: mapping(v).Len()}
 	for k, item := range mapping(v).All() {
 		name, ok := k.(string)
 		if !ok {
@@ -176,6 +176,14 @@ func (c *Checkpoint) AllTensors() ([]Tensor, error) {
 		return append([]Tensor{}, c.tensors...), nil
 	}
 	return c.TensorsIn(c.Root)
+}
+
+// TensorsOf lists the tensors of a state_dict as [Checkpoint.TensorsIn] does: also those in containers in it.
+func (c *Checkpoint) TensorsOf(s *StateDict) ([]Tensor, error) {
+	if len(s.Extra) == 0 && len(s.Tensors) > 0 {
+		return s.Tensors, nil
+	}
+	return c.TensorsIn(s.Value)
 }
 
 // TensorsIn lists the tensors in a value of the checkpoint, named by their paths with slashes between

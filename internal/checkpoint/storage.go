@@ -129,13 +129,13 @@ func (f *torchFile) checkStorages(root any) error {
 }
 
 // storagesOf returns the storages that a value refers to, each once, in the order of first reference.
-func (f *torchFile) storagesOf(v any) ([]storage, error) {
-	var all []storage
-	seen := make(map[*blob]bool)
+func (f *torchFile) storagesOf(v any) ([]*blob, error) {
+	var all []*blob
+	seen := make([]bool, len(f.blobs))
 	err := f.eachStorage(v, false, func(s storage) {
-		if b := f.find(s.key); !seen[b] {
-			seen[b] = true
-			all = append(all, s)
+		if i := f.place(s.key); !seen[i] {
+			seen[i] = true
+			all = append(all, &f.blobs[i])
 		}
 	})
 	return all, err

@@ -36,13 +36,21 @@ func (f *torchFile) setBlobs(blobs []blob) {
 	f.blobs = blobs
 }
 
-// find returns the storage of that key, or nil.
-func (f *torchFile) find(key string) *blob {
+// place returns where in blobs the storage of that key is, or -1.
+func (f *torchFile) place(key string) int {
 	i, found := slices.BinarySearchFunc(f.blobs, key, func(b blob, key string) int { return strings.Compare(b.record[len(f.prefix):], key) })
 	if !found {
-		return nil
+		return -1
 	}
-	return &f.blobs[i]
+	return i
+}
+
+// find returns the storage of that key, or nil.
+func (f *torchFile) find(key string) *blob {
+	if i := f.place(key); i >= 0 {
+		return &f.blobs[i]
+	}
+	return nil
 }
 
 // readBlob reads the bytes of a small storage and checks their CRC.

@@ -160,7 +160,7 @@ func read(f *os.File, name string, size int64, p config.Payload) (*content, erro
 			out.leftBehind = append(out.leftBehind, i.String())
 		}
 	}
-	if out.tensors, err = c.TensorsIn(dict.Value); err != nil {
+	if out.tensors, err = c.TensorsOf(dict); err != nil {
 		return nil, err
 	}
 	payload, err := c.Extract(dict)

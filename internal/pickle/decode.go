@@ -14,6 +14,8 @@ const (
 	MaxSize = 64 << 20
 	// MaxDepth is how deep marks, and values that are walked, may be nested.
 	MaxDepth = 1000
+	// MaxImports is how many different names may be imported.
+	MaxImports = 1 << 16
 
 	maxDigits    = 4300 // of an int written as text: reading them takes quadratic time (CPython's limit)
 	maxIntBytes  = 2048 // of an int written as bytes: about as many digits
@@ -619,6 +621,9 @@ func (d *decoder) importName(in instruction, module, name string) (*Global, erro
 	dotted := module + "\n" + name
 	g, known := d.globals[dotted]
 	if !known {
+		if len(d.globals) == MaxImports {
+			return nil, fault(in, "more than %d different names are imported", MaxImports)
+		}
 		g = &Global{Module: module, Name: name}
 		d.globals[dotted] = g
 		d.memory -= costPair + 3*len(dotted)

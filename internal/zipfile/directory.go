@@ -21,6 +21,14 @@ const (
 // maxCentral bounds the central directory, which is held in memory: about 2 million files.
 const maxCentral = 128 << 20
 
+// Limits of what the compressed files of a zip may be inflated to, all together. Data that is worth compressing
+// shrinks to a tenth at best; zeros shrink to a thousandth, and there is room for some.
+const (
+	inflatedFloor  = 4 << 30
+	inflatedFactor = 100 // bytes per byte of the zip
+	inflatedCap    = 64 << 30
+)
+
 // Entry is one file of a zip.
 type Entry struct {
 	Name   string
@@ -106,7 +114,28 @@ func Read(r io.ReaderAt, size int64) (*Directory, error) {
 	if err := d.checkNames(); err != nil {
 		return nil, err
 	}
+	if err := d.checkInflated(); err != nil {
+		return nil, err
+	}
 	return d, d.checkLocals(&window{source: r})
+}
+
+// checkInflated bounds what whoever reads all contents has to inflate.
+func (d *Directory) checkInflated() error {
+	limit := min(inflatedFloor+inflatedFactor*min(d.Size, inflatedCap), inflatedCap)
+	room := limit
+	for i := range d.Entries {
+		e := &d.Entries[i]
+		if e.Method == Stored {
+			continue
+		}
+		if e.Size > room {
+			return e.broken("with its %d bytes the compressed files would inflate to more than the %d that are read of a zip of %d bytes",
+				e.Size, limit, d.Size)
+		}
+		room -= e.Size
+	}
+	return nil
 }
 
 func readAt(r io.ReaderAt, b []byte, offset int64) error {
