@@ -287,7 +287,7 @@ func FuzzOpen(f *testing.F) {
 		data := testdata(f, file)
 		f.Add([]byte(nil), data)
 		if c, err := Open(bytes.NewReader(data), int64(len(data))); err == nil {
-			z, err := indexTorchZip(c.source, c.Records())
+			z, err := indexTorchZip(c.source, c.directory)
 			require.NoError(f, err)
 			raw, err := z.readRecord("data.pkl", 1<<20)
 			require.NoError(f, err)
