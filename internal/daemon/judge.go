@@ -56,6 +56,7 @@ func (e *engine) missingMarker(s *set) error {
 	if err != nil {
 		return err
 	}
+	defer e.pulse.call("look for the marker", e.absolute(g.String()))()
 	root, err := os.OpenRoot(e.watch.Root)
 	if err != nil {
 		return err

@@ -142,14 +142,6 @@ func TestDaemonFeedsTheWatchdog(t *testing.T) {
 	v.until("WATCHDOG=1")
 }
 
-func TestAliveNoticesALoopThatHangs(t *testing.T) {
-	b := newBench(t)
-	d := &Daemon{Options: b.options(), loops: map[string]*running{"w": {loop: b.loop}}}
-	require.True(t, d.alive(time.Minute))
-	b.advance(time.Minute + time.Second)
-	require.False(t, d.alive(time.Minute))
-}
-
 func TestOneDaemonPerArtifactDirectory(t *testing.T) {
 	s := newSite(t)
 	v := s.serve(nil)
@@ -207,7 +199,7 @@ func TestReload(t *testing.T) {
 	fewer := changed
 	fewer.Watches = changed.Watches[1:]
 	next = &fewer
-	require.Contains(t, reload(), "1 watches")
+	require.Contains(t, reload(), "1 watch;")
 	require.Contains(t, v.log.String(), `"watches":1,"unchanged":1`)
 }
 

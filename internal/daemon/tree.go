@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -119,7 +120,7 @@ func (e *engine) proveTree(s *set, role string, m *candidate) {
 			return
 		}
 	}
-	c, opened, err := readTree(e.watch.Root, m.Value, e.watch.Payload)
+	c, opened, err := readTree(access{root: e.watch.Root, pulse: e.pulse}, m.Value, e.watch.Payload)
 	closeAll(opened)
 	var incomplete *checkpoint.Incomplete
 	switch {
@@ -147,14 +148,35 @@ func closeAll(files []*opened) {
 	}
 }
 
+// access is how work reads files below a root.
+type access struct {
+	root  string
+	pulse *pulse
+	wait  func(bytes int) error // see reader
+}
+
+func (a access) reader(h *os.File, path string) reader {
+	return reader{file: h, path: filepath.Join(a.root, path), pulse: a.pulse, wait: a.wait}
+}
+
+func (a access) openUnchanged(path string, known watch.Stat) (*os.File, error) {
+	defer a.pulse.call("open", filepath.Join(a.root, path))()
+	return openUnchanged(a.root, path, known)
+}
+
+func (a access) open(f *file) (*os.File, error) {
+	defer a.pulse.call("open", filepath.Join(a.root, f.path))()
+	return f.open(a.root)
+}
+
 // readTree proves a directory by the rule of its format and lays its files out. The files stay open.
-func readTree(root string, v *file, p config.Payload) (*content, []*opened, error) {
+func readTree(a access, v *file, p config.Payload) (*content, []*opened, error) {
 	files := make(map[string]*opened)
 	var all []*opened
 	var listed []checkpoint.TreeFile
 	for _, l := range v.leaves {
 		name := v.path + "/" + l.path
-		h, err := openUnchanged(root, name, l.stat)
+		h, err := a.openUnchanged(name, l.stat)
 		if err != nil {
 			return nil, all, err
 		}
@@ -167,7 +189,7 @@ func readTree(root string, v *file, p config.Payload) (*content, []*opened, erro
 		if f == nil {
 			return nil, 0, nil, os.ErrNotExist
 		}
-		return f.handle, f.before.Size, func() error { return nil }, nil
+		return a.reader(f.handle, f.path), f.before.Size, func() error { return nil }, nil
 	}, listed, path.Base(v.path))
 	if err != nil {
 		return nil, all, err
@@ -178,7 +200,7 @@ func readTree(root string, v *file, p config.Payload) (*content, []*opened, erro
 	}
 	out := &content{format: t.Format, tree: true, payload: bundle.PayloadVerbatim, whole: t.Whole, tensors: t.Tensors, foreign: checkpoint.NameList(foreign)}
 	for _, l := range v.leaves {
-		payload, err := checkpoint.WholeFile(files[l.path].handle, l.stat.Size)
+		payload, err := checkpoint.WholeFile(a.reader(files[l.path].handle, files[l.path].path), l.stat.Size)
 		if err != nil {
 			return nil, all, err
 		}

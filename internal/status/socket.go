@@ -106,10 +106,16 @@ func mayReplace(path string) error {
 	return err
 }
 
+// IsThere tells whether the socket is still at its path.
+func (s *Socket) IsThere() bool {
+	now, err := os.Lstat(s.path)
+	return err == nil && os.SameFile(now, s.made)
+}
+
 // Close ends the server and removes the socket, unless another one is in its place.
 func (s *Socket) Close() error {
 	err := s.Server.Close()
-	if now, statErr := os.Lstat(s.path); statErr == nil && os.SameFile(now, s.made) {
+	if s.IsThere() {
 		err = errors.Join(err, os.Remove(s.path))
 	}
 	return err
