@@ -98,6 +98,7 @@ func (e *engine) recount(s *set, v version) {
 // job makes the order to bundle a complete set.
 func (e *engine) job(s *set, same int) *job {
 	j := &job{watch: e.watch, key: s.Key, captures: s.Captures, files: make(map[string]*file), first: s.State.first}
+	j.work = newWork(j, e.opts)
 	for role, f := range e.files(s) {
 		copied := *f
 		j.files[role] = &copied

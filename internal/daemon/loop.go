@@ -147,7 +147,7 @@ func (l *loop) next() *set {
 // stalled tells whether a pack of this watch stands still. More of them would only stand beside it.
 func (l *loop) stalled() bool {
 	for j := range l.packing {
-		if j.work != nil && j.work.stalled.Load() {
+		if j.work.stalled.Load() {
 			return true
 		}
 	}

@@ -27,7 +27,7 @@ type job struct {
 	files    map[string]*file // by role
 	first    []snapshot.File  // the config when the first member appeared; nil when that is not known
 	notes    []string
-	work     *work // how it is going
+	work     *work
 }
 
 // marker names the marker file that was there, for the manifest; "" when the watch has none.
@@ -80,9 +80,6 @@ func newWork(j *job, opts Options) *work {
 // pack bundles a set. A kept file whose name was removed while it was read is read again: the removal
 // moves ctime, as a change does.
 func (p *packer) pack(ctx context.Context, j *job) outcome {
-	if j.work == nil {
-		j.work = newWork(j, p.opts)
-	}
 	begin := p.opts.now()
 	const attempts = 3
 	var out outcome

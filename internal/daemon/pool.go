@@ -109,8 +109,8 @@ func (l *pool) busy() int {
 }
 
 func (l *pool) start(o order) {
-	w := newWork(o.job, l.opts)
-	o.job.work = w
+	w := o.job.work
+	w.pulse.turned()
 	l.running[w] = true
 	l.show()
 	go func() {

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"reflect"
@@ -141,7 +142,7 @@ func (d *Daemon) stopChanged(c *config.Config) (kept []*running) {
 		delete(d.loops, name)
 		d.vigil.forget(r.ward().name)
 	}
-	late := await(append(stopped, d.leaving...), replaceFor)
+	late := await(append(stopped, d.leaving...), cmp.Or(d.grace, replaceFor))
 	for _, r := range late {
 		r.listed()
 	}

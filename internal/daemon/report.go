@@ -165,8 +165,10 @@ func (d *Daemon) problems(s *status.Snapshot) []string {
 // duration writes seconds in steps that do not change with every look.
 func duration(seconds float64) string {
 	d := time.Duration(seconds * float64(time.Second))
-	if d >= time.Minute {
-		return d.Truncate(time.Minute).String()
+	for _, step := range []time.Duration{time.Minute, 10 * time.Second} {
+		if d >= step {
+			return d.Truncate(step).String()
+		}
 	}
-	return d.Truncate(10 * time.Second).String()
+	return d.Truncate(time.Second).String()
 }

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,7 +26,8 @@ type Daemon struct {
 	// Shown makes the daemon answer `bundlewatch status` and, where the config says so, HTTP.
 	Shown bool
 
-	wired   Options // with events counted, and what all watches share
+	grace   time.Duration // of tests, in place of teardown and replaceFor
+	wired   Options       // with events counted, and what all watches share
 	config  *config.Config
 	started time.Time
 	store   *store.Local
@@ -179,7 +181,7 @@ func (d *Daemon) stopAll() {
 		r.stop()
 		all = append(all, r)
 	}
-	for _, r := range await(all, teardown) {
+	for _, r := range await(all, cmp.Or(d.grace, teardown)) {
 		r.listed() // nobody waits for it any more
 		_, in := r.pulse.idle()
 		line := d.Log.Error().Str("watch", r.watch.Name).Str("root", r.watch.Root)
