@@ -61,6 +61,8 @@ func dispatch(ctx context.Context, verb string, args []string) error {
 		return runOnce(ctx, args)
 	case "check":
 		return runCheck(ctx, args)
+	case "status":
+		return runStatus(ctx, args)
 	case "verify":
 		return runVerify(ctx, args)
 	case "inspect":

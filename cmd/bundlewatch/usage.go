@@ -19,6 +19,9 @@ into immutable archives (wts.h5.zip), from outside of the training process.
   bundlewatch once    [--config F] [--json]   bundle all that is complete now, then exit
   bundlewatch check   [--config F] [--json]   validate the config; show what matches, which sets are
                                               complete, what the others wait for; change nothing
+  bundlewatch status  [--config F] [--json] [--watch]
+                                              what the running daemon does: roots, sets that wait and
+                                              why, packs, the last bundles and refusals; 1 if none answers
   bundlewatch verify  PATH... [--json]        prove bundles whole: a bundle's directory, an archive, or
                                               a directory with bundles below it
   bundlewatch inspect PATH [--json]           what a bundle, an archive or a checkpoint holds: entries,
@@ -29,6 +32,7 @@ into immutable archives (wts.h5.zip), from outside of the training process.
   --config F   the configuration file; else $BUNDLEWATCH_CONFIG, ./bundlewatch.toml,
                /etc/bundlewatch/bundlewatch.toml, the first that is there
   --json       one JSON object per line on standard output, and nothing else there
+  --watch      show it again every second, until interrupted
 
 Results go to standard output, refusals, progress and logs to standard error: JSON lines when that is
 no terminal, with priorities under systemd.
@@ -41,6 +45,7 @@ Exit codes: 0 all good; 1 it failed; 3 done in part: some sets or bundles were r
 type flags struct {
 	config string
 	json   bool
+	watch  bool
 	paths  []string
 }
 
@@ -54,6 +59,9 @@ func parse(verb string, args []string, wantsConfig, wantsJSON bool) (flags, erro
 	}
 	if wantsJSON {
 		set.BoolVar(&f.json, "json", false, "")
+	}
+	if verb == "status" {
+		set.BoolVar(&f.watch, "watch", false, "")
 	}
 	args, behind := splitDashes(args)
 	for len(args) > 0 {

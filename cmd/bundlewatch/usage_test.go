@@ -36,6 +36,7 @@ Each line is one JSON object with a field ` + "`event`" + `. Fields that are emp
 | ` + "`root_gone`" + ` | once, check | the root of a watch is missing | ` + "`watch` `path` `reason`" + ` |
 | ` + "`summary`" + ` | once, check | the last line: how many of each | ` + "`bundled` `published_before` `ready` `waiting` `refused` `failed` `skipped`" + ` |
 
+` + "`status --json`" + ` writes what the daemon answers, see [status.md](status.md); with ` + "`--watch`" + ` one object every second.
 ` + "`verify --json`" + ` writes one object per bundle: ` + "`ok`, `path`, `kind`, `bytes`, `entries`, `tensors`, `problems`, `warnings`" + `.
 ` + "`inspect --json`" + ` writes one object: ` + "`path`, `kind`, `bytes`, `manifest`, `entries`, `params`, `pickles`" + ` (each with ` + "`tensors`" + ` and
 ` + "`imports`" + `).

@@ -11,6 +11,9 @@ type Config struct {
 	Path      string // absolute path of the file
 	Artifacts Artifacts
 	Watches   []Watch // in file order, at least one
+	Limits    Limits
+	HTTP      HTTP
+	Status    Status
 }
 
 // Artifacts says where bundles are published.

@@ -39,6 +39,9 @@ var fileTable = tableDoc{
 	keys: []keyDoc{
 		{name: "artifacts", kind: "table", required: true, meaning: "Where bundles go."},
 		{name: "watch", kind: "array of tables", required: true, meaning: "What is watched; one or more."},
+		{name: "limits", kind: "table", meaning: "How much the daemon may take: `[limits]`."},
+		{name: "http", kind: "table", meaning: "Metrics and health over HTTP: `[http]`."},
+		{name: "status", kind: "table", meaning: "The socket of `bundlewatch status`: `[status]`."},
 	},
 }
 

@@ -59,6 +59,9 @@ func parse(path, src string) (*Config, error) {
 	for _, s := range file.tables("watch", watchTable) {
 		cfg.Watches = append(cfg.Watches, readWatch(s, cfg))
 	}
+	cfg.Limits = readLimits(file.table("limits", limitsTable))
+	cfg.HTTP = readHTTP(file.table("http", httpTable))
+	cfg.Status.Socket = file.table("status", statusTable).absolute("socket", cfg)
 	if err := file.problems.orNil(); err != nil {
 		return nil, err
 	}

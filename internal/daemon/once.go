@@ -22,7 +22,7 @@ func Once(ctx context.Context, c *config.Config, opts Options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	p := newPacker(s, opts)
+	p := newPacker(s, opts, c.Limits)
 	for _, w := range c.Watches {
 		e := newEngine(w, s, opts)
 		if _, err := e.look(ctx); err != nil {
@@ -61,12 +61,13 @@ func Check(ctx context.Context, c *config.Config, opts Options) error {
 	return nil
 }
 
-func newPacker(s *store.Local, opts Options) *packer {
+func newPacker(s *store.Local, opts Options, l config.Limits) *packer {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "unknown"
 	}
-	return &packer{store: s, tool: opts.Tool, host: host, progress: opts.Progress, now: opts.now}
+	return &packer{store: s, tool: opts.Tool, host: host, opts: opts, progress: opts.Progress, room: newRoom(s.Dir(), l.FreeSpace),
+		throttle: newThrottle(l.ReadRate)}
 }
 
 // look lists the root, proves what has settled, and returns how many files match. A missing root is told,

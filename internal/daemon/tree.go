@@ -6,13 +6,13 @@ import (
 	"io"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"time"
 
 	"github.com/bundlewatch/bundlewatch/internal/bundle"
 	"github.com/bundlewatch/bundlewatch/internal/checkpoint"
 	"github.com/bundlewatch/bundlewatch/internal/config"
-	"github.com/bundlewatch/bundlewatch/internal/pagecache"
 	"github.com/bundlewatch/bundlewatch/internal/pair"
 	"github.com/bundlewatch/bundlewatch/internal/watch"
 )
@@ -120,7 +120,7 @@ func (e *engine) proveTree(s *set, role string, m *candidate) {
 			return
 		}
 	}
-	c, opened, err := readTree(e.watch.Root, m.Value, e.watch.Payload)
+	c, opened, err := readTree(access{root: e.watch.Root, pulse: e.pulse}, m.Value, e.watch.Payload)
 	closeAll(opened)
 	var incomplete *checkpoint.Incomplete
 	switch {
@@ -139,33 +139,51 @@ func (e *engine) proveTree(s *set, role string, m *candidate) {
 type opened struct {
 	path   string // relative to the root
 	handle *os.File
-	reader *pagecache.Reader // of handle
+	reader reader // of handle
 	before watch.Stat
 }
 
-func newOpened(path string, h *os.File, before watch.Stat) *opened {
-	return &opened{path: path, handle: h, before: before, reader: pagecache.NewReader(h, before.Size)}
+func newOpened(a access, path string, h *os.File, before watch.Stat) *opened {
+	r := newReader(h, filepath.Join(a.root, path), before.Size, a.pulse, a.wait)
+	return &opened{path: path, handle: h, before: before, reader: r}
 }
 
 func closeAll(files []*opened) {
 	for _, f := range files {
-		f.reader.Drop()
+		f.reader.pages.Drop()
 		f.handle.Close()
 	}
 }
 
+// access is how work reads files below a root.
+type access struct {
+	root  string
+	pulse *pulse
+	wait  func(bytes int) error // see reader
+}
+
+func (a access) openUnchanged(path string, known watch.Stat) (*os.File, error) {
+	defer a.pulse.call("open", filepath.Join(a.root, path))()
+	return openUnchanged(a.root, path, known)
+}
+
+func (a access) open(f *file) (*os.File, error) {
+	defer a.pulse.call("open", filepath.Join(a.root, f.path))()
+	return f.open(a.root)
+}
+
 // readTree proves a directory by the rule of its format and lays its files out. The files stay open.
-func readTree(root string, v *file, p config.Payload) (*content, []*opened, error) {
+func readTree(a access, v *file, p config.Payload) (*content, []*opened, error) {
 	files := make(map[string]*opened)
 	var all []*opened
 	var listed []checkpoint.TreeFile
 	for _, l := range v.leaves {
 		name := v.path + "/" + l.path
-		h, err := openUnchanged(root, name, l.stat)
+		h, err := a.openUnchanged(name, l.stat)
 		if err != nil {
 			return nil, all, err
 		}
-		files[l.path] = newOpened(name, h, l.stat)
+		files[l.path] = newOpened(a, name, h, l.stat)
 		all = append(all, files[l.path])
 		listed = append(listed, checkpoint.TreeFile{Path: l.path, Size: l.stat.Size, ModTime: l.stat.ModTime})
 	}

@@ -17,10 +17,12 @@ type Stage struct {
 	store *Local
 }
 
-// Stage makes an empty staging directory.
+// Stage makes an empty staging directory. It may be called from any goroutine.
 func (l *Local) Stage() (*Stage, error) {
+	l.mu.Lock()
 	l.staged++
 	path := l.staging(l.id + "." + strconv.Itoa(l.staged))
+	l.mu.Unlock()
 	if err := os.Mkdir(path, 0o777); err != nil {
 		return nil, fmt.Errorf("make staging directory: %w", err)
 	}

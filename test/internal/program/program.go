@@ -37,6 +37,9 @@ func build() (dir string, err error) {
 		return "", err
 	}
 	path = filepath.Join(dir, "bundlewatch")
+	if err := os.Setenv("RUNTIME_DIRECTORY", filepath.Join(dir, "runtime")); err != nil { // for status sockets
+		return "", err
+	}
 	if out, err := exec.Command("go", "build", "-o", path, "github.com/bundlewatch/bundlewatch/cmd/bundlewatch").CombinedOutput(); err != nil {
 		os.RemoveAll(dir)
 		return "", fmt.Errorf("build bundlewatch: %w\n%s", err, out)
