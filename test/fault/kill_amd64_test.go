@@ -8,32 +8,14 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/bundlewatch/bundlewatch/test/internal/tracer"
 )
 
 // touchesArtifacts tells whether a call changes something in the artifact directory, or its entry in
 // the directory above.
-func (b *bench) touchesArtifacts(c call) bool {
-	return c.changes && (c.path == b.artifacts || c.path == b.dir || strings.HasPrefix(c.path, b.artifacts+"/"))
-}
-
-// nth reacts to the n-th of the chosen calls, counted from 1, and remembers which it was.
-type nth struct {
-	n      int
-	chosen func(call) bool
-	react  func(call) reaction
-	met    int
-	at     call
-}
-
-func (x *nth) next(c call) reaction {
-	if !x.chosen(c) {
-		return reaction{}
-	}
-	if x.met++; x.met != x.n {
-		return reaction{}
-	}
-	x.at = c
-	return x.react(c)
+func (b *bench) touchesArtifacts(c tracer.Call) bool {
+	return c.Changes && (c.Path == b.artifacts || c.Path == b.dir || strings.HasPrefix(c.Path, b.artifacts+"/"))
 }
 
 // tally is what was tried at the calls of one name, and what went wrong.
@@ -107,16 +89,17 @@ func TestKillBeforeEverySystemCall(t *testing.T) {
 	counts := tallies{}
 	for n := 1; ; n++ {
 		b.forget()
-		x := &nth{n: n, chosen: b.touchesArtifacts, react: func(call) reaction { return reaction{kill: true} }}
-		r := trace(b, x.next, "once", "--config", b.config())
-		if x.met < n {
+		x := &tracer.Nth{N: n, Chosen: b.touchesArtifacts, React: func(tracer.Call) tracer.Reaction { return tracer.Reaction{Kill: true} }}
+		r := tracer.Run(b, x.Next, "once", "--config", b.config())
+		at, ok := x.Hit()
+		if !ok {
 			require.Zero(t, r.Code, r.Stderr)
 			b.requirePublished(want)
 			break
 		}
-		require.Equal(t, -1, r.Code, "killed before %s %q", x.at.name, x.at.path)
-		b.judge(counts.of(x.at.name), want)
-		require.False(t, t.Failed(), "killed before call %d: %s %q", n, x.at.name, x.at.path)
+		require.Equal(t, -1, r.Code, "killed before %s %q", at.Name, at.Path)
+		b.judge(counts.of(at.Name), want)
+		require.False(t, t.Failed(), "killed before call %d: %s %q", n, at.Name, at.Path)
 	}
 	t.Log(counts)
 	for _, name := range []string{"write", "fsync", "renameat2", "mkdirat", "openat"} {
