@@ -62,7 +62,7 @@ func showInspection(in *bundle.Inspection, asJSON bool) error {
 		if err := json.Indent(&indented, in.Params, "  ", "  "); err != nil {
 			return err
 		}
-		fmt.Fprintf(w, "\nparams\n  %s\n", indented.String())
+		fmt.Fprintf(w, "\nparams\n  %s\n", visibleJSON(indented.String()))
 	}
 	return w.Flush()
 }

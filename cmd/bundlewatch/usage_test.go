@@ -32,7 +32,7 @@ Each line is one JSON object with a field ` + "`event`" + `. Fields that are emp
 | ` + "`waiting`" + ` | once, check | the set is not complete | ` + "`watch` `key` `waits` (one text per role)" + ` |
 | ` + "`refused`" + ` | once, check | a file or set cannot be bundled as it is | ` + "`watch` `key` `role` `path` (of the file) `reason`" + ` |
 | ` + "`failed`" + ` | once | bundling failed for a reason outside of the set, such as a full disk | ` + "`watch` `key` `reason`" + ` |
-| ` + "`skipped`" + ` | once, check | a symbolic link, or a file passed over for a newer one | ` + "`watch` `key` `role` `path` `reason`" + ` |
+| ` + "`skipped`" + ` | once, check | a symbolic link, a directory that cannot be listed, or a file passed over for a newer one | ` + "`watch` `key` `role` `path` `reason`" + ` |
 | ` + "`root_gone`" + ` | once, check | the root of a watch is missing | ` + "`watch` `path` `reason`" + ` |
 | ` + "`summary`" + ` | once, check | the last line: how many of each | ` + "`bundled` `published_before` `ready` `waiting` `refused` `failed` `skipped`" + ` |
 

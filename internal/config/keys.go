@@ -149,8 +149,8 @@ var payloadTable = tableDoc{
 		},
 		{
 			name: "select", kind: "string",
-			meaning: "The entry of the checkpoint that holds the weights, where it has a name of its own such as `\"model\"` and " +
-				"several could be meant. Without it bundlewatch looks for them.",
+			meaning: "The entry of the checkpoint that holds the weights, such as `\"model\"`, or `\"ema.model\"` for one inside of another. " +
+				"Without it they are the whole checkpoint, or what is under `\"state_dict\"` as Lightning writes it; anything else is refused with the names to choose from.",
 		},
 	},
 }

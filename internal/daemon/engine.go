@@ -128,6 +128,8 @@ func (e *engine) take(f watch.Fact) []*set {
 		return e.gone(f.Path)
 	case watch.Settled, watch.Waiting, watch.Unusable:
 		return e.place(f)
+	case watch.Unlisted:
+		e.emit(Event{Kind: Skipped, Path: e.absolute(f.Path), Reason: f.Reason.Error()})
 	}
 	return nil
 }

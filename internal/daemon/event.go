@@ -19,7 +19,7 @@ const (
 	Expired         Kind = "expired"          // the set has waited longer than expire, for Waits
 	Refused         Kind = "refused"          // the file or set cannot be bundled as it is, for Reason; looked at again when it changes
 	Failed          Kind = "failed"           // it could not be read, written or published, for Reason; a daemon tries again
-	Skipped         Kind = "skipped"          // a symbolic link, or a file passed over for a newer one
+	Skipped         Kind = "skipped"          // a symbolic link, a directory that cannot be listed, or a file passed over for a newer one
 	RootGone        Kind = "root_gone"        // the root of a watch is missing
 	RootBack        Kind = "root_back"        // it can be listed again
 

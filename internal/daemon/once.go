@@ -79,15 +79,18 @@ func (e *engine) look(ctx context.Context) (files int, err error) {
 	}
 	if err != nil {
 		e.emit(Event{Kind: RootGone, Path: e.watch.Root, Reason: err.Error()})
-		return len(facts), nil
+		return 0, nil
 	}
 	for _, f := range facts {
 		if err := ctx.Err(); err != nil {
 			return 0, err
 		}
 		e.take(f)
+		if f.Kind != watch.Unlisted {
+			files++
+		}
 	}
-	return len(facts), nil
+	return files, nil
 }
 
 func (e *engine) bundleAll(ctx context.Context, p *packer) error {

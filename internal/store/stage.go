@@ -73,6 +73,12 @@ func renameNew(from, to string) error {
 // makeDirs is MkdirAll that syncs the parent of every directory it makes.
 func makeDirs(path string) error {
 	err := os.Mkdir(path, 0o777)
+	if errors.Is(err, os.ErrNotExist) {
+		if err := makeDirs(filepath.Dir(path)); err != nil {
+			return err
+		}
+		err = os.Mkdir(path, 0o777) // once: below /proc there is never room
+	}
 	switch {
 	case err == nil:
 		return syncDir(filepath.Dir(path))
@@ -82,11 +88,6 @@ func makeDirs(path string) error {
 			return &os.PathError{Op: "mkdir", Path: path, Err: unix.ENOTDIR}
 		}
 		return err
-	case errors.Is(err, os.ErrNotExist):
-		if err := makeDirs(filepath.Dir(path)); err != nil {
-			return err
-		}
-		return makeDirs(path)
 	}
 	return err
 }
