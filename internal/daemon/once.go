@@ -54,11 +54,37 @@ func Check(ctx context.Context, c *config.Config, opts Options) error {
 			case published:
 				e.emit(Event{Kind: PublishedBefore, Key: s.Key, Path: e.publishedAs(s)})
 			default:
-				e.emit(Event{Kind: Ready, Key: s.Key, Members: e.paths(s)})
+				if e.readSmall(ctx, s) {
+					e.emit(Event{Kind: Ready, Key: s.Key, Members: e.paths(s)})
+				} else {
+					e.report(s)
+				}
 			}
 		}
 	}
 	return nil
+}
+
+// maxChecked is the size up to which check reads what a member says its checksums are of; once reads all.
+const maxChecked = 256 << 20
+
+// readSmall holds the members of a complete set that are not large against their checksums. What is wrong with one is
+// told by its candidate.
+func (e *engine) readSmall(ctx context.Context, s *set) bool {
+	whole := true
+	for role, f := range e.files(s) {
+		src := &source{role: role, file: f}
+		err := src.open(e.watch.Root, e.watch.Payload)
+		if err == nil {
+			err = src.content.check(ctx, maxChecked)
+		}
+		closeAll(src.opened)
+		if err != nil {
+			m := s.Candidate(role, f.path)
+			m.Wait, m.Refused, whole = err, isVerdict(err), false
+		}
+	}
+	return whole
 }
 
 func newPacker(s *store.Local, opts Options) *packer {

@@ -196,13 +196,17 @@ func contents(j *job, sources []*source, frozen []snapshot.File) (*bundle.Conten
 	return c, addParts(c, j, sources)
 }
 
-// importNotes warns of imports that travel although tensors do not need them (imports = "warn").
+// importNotes warns of what imports = "warn" lets pass: imports that travel although tensors do not need them, and calls
+// in what does not travel.
 func importNotes(sources []*source) []string {
 	var notes []string
 	for _, s := range sources {
 		if len(s.content.foreign) > 0 {
 			notes = append(notes, fmt.Sprintf("warning: %s: its pickle imports %s, which tensors do not need and torch.load(weights_only=True) refuses",
 				s.role, strings.Join(s.content.foreign, ", ")))
+		}
+		for _, call := range s.content.calls {
+			notes = append(notes, fmt.Sprintf("warning: %s: %s, which runs programs or code when the source is loaded; it does not travel", s.role, call))
 		}
 	}
 	return notes
