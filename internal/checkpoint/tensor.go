@@ -320,6 +320,9 @@ func (d dense) checkExtent() error {
 	if numel(d.shape) > maxNumel {
 		return broken("a tensor of shape %v has too many elements to be real", d.shape)
 	}
+	if slices.Contains(d.shape, 0) {
+		return nil
+	}
 	size := itemSizes[d.dtype]
 	if size == 0 {
 		return nil // a dtype of a later torch: the storage as such was found whole
@@ -327,9 +330,6 @@ func (d dense) checkExtent() error {
 	elements := d.storage.bytes / size
 	last := d.offset
 	for i, n := range d.shape {
-		if n == 0 {
-			return nil
-		}
 		if d.stride[i] > 0 && (n-1) > (elements-last)/d.stride[i] {
 			last = elements
 			break

@@ -11,6 +11,7 @@ import (
 	"github.com/bundlewatch/bundlewatch/internal/bundle"
 	"github.com/bundlewatch/bundlewatch/internal/checkpoint"
 	"github.com/bundlewatch/bundlewatch/internal/config"
+	"github.com/bundlewatch/bundlewatch/internal/pagecache"
 	"github.com/bundlewatch/bundlewatch/internal/pair"
 	"github.com/bundlewatch/bundlewatch/internal/snapshot"
 	"github.com/bundlewatch/bundlewatch/internal/store"
@@ -232,7 +233,9 @@ func (e *engine) examine(v *file, f *watch.Fact) (err error, refused bool) {
 		}
 		defer h.Close()
 	}
-	c, err := read(h, filepath.Base(v.path), f.Stat.Size, e.watch.Payload)
+	r := pagecache.NewReader(h, f.Stat.Size)
+	defer r.Drop()
+	c, err := read(r, filepath.Base(v.path), f.Stat.Size, e.watch.Payload)
 	if err != nil {
 		return err, isVerdict(err)
 	}

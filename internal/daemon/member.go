@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"slices"
@@ -132,7 +133,7 @@ type content struct {
 
 // read proves a checkpoint whole by its structure and lays out what travels. name is the base name of
 // the file, under which it is carried when it is not torch's.
-func read(f *os.File, name string, size int64, p config.Payload) (*content, error) {
+func read(f io.ReaderAt, name string, size int64, p config.Payload) (*content, error) {
 	c, err := checkpoint.Open(f, size)
 	if err != nil {
 		return nil, err

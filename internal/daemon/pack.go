@@ -145,15 +145,16 @@ func (s *source) open(root string, p config.Payload) (err error) {
 	if err != nil {
 		return err
 	}
-	o := &opened{path: s.file.path, handle: h}
-	s.opened = []*opened{o}
-	if o.before, err = watch.StatFile(h); err != nil {
-		return err
+	before, err := watch.StatFile(h)
+	if err != nil {
+		return errors.Join(err, h.Close())
 	}
+	o := newOpened(s.file.path, h, before)
+	s.opened = []*opened{o}
 	if !o.before.Same(s.file.stat) && !s.file.onlyNames(root, s.file.stat, o.before) {
 		return errChanged
 	}
-	s.content, err = read(h, filepath.Base(s.file.path), o.before.Size, p)
+	s.content, err = read(o.reader, filepath.Base(s.file.path), o.before.Size, p)
 	return err
 }
 
@@ -179,7 +180,7 @@ func contents(j *job, sources []*source, frozen []snapshot.File) (*bundle.Conten
 	}
 	c := &bundle.Contents{Watch: j.watch.Name, Key: j.key, Params: snap.Params, ParamsSource: snap.Source, Config: archived(frozen)}
 	if j.first != nil && changed(j.first, frozen) {
-		c.FirstConfig = archived(j.first)
+		c.FirstConfig, c.ConfigChanged = archived(j.first), true
 	}
 	if c.HyperParameters, err = hyperFiles(input.Hypers); err != nil {
 		return nil, err
@@ -292,7 +293,7 @@ func (p *packer) publish(ctx context.Context, j *job, sources []*source, c *bund
 		}
 	}
 	m.Tool = p.tool
-	m.Provenance = bundle.Provenance{Published: p.now().UTC().Truncate(time.Millisecond), Host: p.host, Root: j.watch.Root,
+	m.Provenance = bundle.Provenance{Published: p.now().UTC().Truncate(time.Millisecond), Host: p.host, Root: j.watch.Root, Shared: m.Provenance.Shared,
 		GitCommit: gitCommit(filepath.Dir(filepath.Join(j.watch.Root, sources[0].file.path)))}
 	return p.name(j, m, stage)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/bundlewatch/bundlewatch/internal/bundle"
 	"github.com/bundlewatch/bundlewatch/internal/checkpoint"
 	"github.com/bundlewatch/bundlewatch/internal/config"
+	"github.com/bundlewatch/bundlewatch/internal/pagecache"
 	"github.com/bundlewatch/bundlewatch/internal/pair"
 	"github.com/bundlewatch/bundlewatch/internal/watch"
 )
@@ -138,11 +139,17 @@ func (e *engine) proveTree(s *set, role string, m *candidate) {
 type opened struct {
 	path   string // relative to the root
 	handle *os.File
+	reader *pagecache.Reader // of handle
 	before watch.Stat
+}
+
+func newOpened(path string, h *os.File, before watch.Stat) *opened {
+	return &opened{path: path, handle: h, before: before, reader: pagecache.NewReader(h, before.Size)}
 }
 
 func closeAll(files []*opened) {
 	for _, f := range files {
+		f.reader.Drop()
 		f.handle.Close()
 	}
 }
@@ -158,7 +165,7 @@ func readTree(root string, v *file, p config.Payload) (*content, []*opened, erro
 		if err != nil {
 			return nil, all, err
 		}
-		files[l.path] = &opened{path: name, handle: h, before: l.stat}
+		files[l.path] = newOpened(name, h, l.stat)
 		all = append(all, files[l.path])
 		listed = append(listed, checkpoint.TreeFile{Path: l.path, Size: l.stat.Size, ModTime: l.stat.ModTime})
 	}
@@ -167,7 +174,7 @@ func readTree(root string, v *file, p config.Payload) (*content, []*opened, erro
 		if f == nil {
 			return nil, 0, nil, os.ErrNotExist
 		}
-		return f.handle, f.before.Size, func() error { return nil }, nil
+		return f.reader, f.before.Size, func() error { return nil }, nil
 	}, listed, path.Base(v.path))
 	if err != nil {
 		return nil, all, err
@@ -178,7 +185,7 @@ func readTree(root string, v *file, p config.Payload) (*content, []*opened, erro
 	}
 	out := &content{format: t.Format, tree: true, payload: bundle.PayloadVerbatim, whole: t.Whole, tensors: t.Tensors, foreign: checkpoint.NameList(foreign)}
 	for _, l := range v.leaves {
-		payload, err := checkpoint.WholeFile(files[l.path].handle, l.stat.Size)
+		payload, err := checkpoint.WholeFile(files[l.path].reader, l.stat.Size)
 		if err != nil {
 			return nil, all, err
 		}
