@@ -98,7 +98,7 @@ func newPacker(s *store.Local, opts Options) *packer {
 // look lists the root, proves what has settled, and returns how many files match. A missing root is told,
 // not an error.
 func (e *engine) look(ctx context.Context) (files int, err error) {
-	facts, err := watch.Once(ctx, watch.Options{Root: e.watch.Root, Want: e.table.Wants, Settle: e.watch.Settle, NoFiles: true, Logger: zerolog.Nop()})
+	facts, err := watch.Once(ctx, watch.Options{Root: e.watch.Root, Want: e.wants, Settle: e.watch.Settle, NoFiles: true, Logger: zerolog.Nop()})
 	if ctx.Err() != nil {
 		return 0, ctx.Err()
 	}

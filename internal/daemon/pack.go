@@ -246,7 +246,7 @@ func (s *source) part(root string) bundle.Part {
 			Whole: s.content.whole},
 	}
 	if s.content.tree {
-		m.Name = s.role + "/" + bundle.EntryName(filepath.Base(s.file.path)) + "/"
+		m.Name = s.role + "/" + bundle.EntryName(treeName(root, s.file.path)) + "/"
 	}
 	return s.content.part(m)
 }
