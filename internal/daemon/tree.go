@@ -220,7 +220,7 @@ func readTree(root string, v *file, p config.Payload) (*content, []*opened, erro
 		all = append(all, files[l.path])
 		listed = append(listed, checkpoint.TreeFile{Path: l.path, Size: l.stat.Size, ModTime: l.stat.ModTime})
 	}
-	t, err := checkpoint.OpenTree(func(path string) (io.ReaderAt, int64, func() error, error) {
+	t, err := checkpoint.LayOutTree(func(path string) (io.ReaderAt, int64, func() error, error) {
 		f := files[path]
 		if f == nil {
 			return nil, 0, nil, os.ErrNotExist
@@ -236,11 +236,7 @@ func readTree(root string, v *file, p config.Payload) (*content, []*opened, erro
 	}
 	out := &content{format: t.Format, tree: true, payload: bundle.PayloadVerbatim, whole: t.Whole, tensors: t.Tensors, foreign: checkpoint.NameList(foreign)}
 	for _, l := range v.leaves {
-		payload, err := checkpoint.WholeFile(files[l.path].reader, l.stat.Size)
-		if err != nil {
-			return nil, all, err
-		}
-		out.entries = append(out.entries, bundle.PartEntry{Name: bundle.EntryName(treeName(root, v.path) + "/" + l.path), Payload: payload})
+		out.entries = append(out.entries, bundle.PartEntry{Name: bundle.EntryName(treeName(root, v.path) + "/" + l.path), Payload: t.Payloads[l.path]})
 	}
 	return out, all, nil
 }
