@@ -29,9 +29,9 @@ type treeReader struct {
 	// payloads are those of the files that were opened; nil when files are to be read for their checksums instead.
 	payloads map[string]*Payload
 	listing  listing
-	imports importList // of all files
-	judged  importList // those that are not the format's own
-	tree    *Tree
+	imports  importList // of all files
+	judged   importList // those that are not the format's own
+	tree     *Tree
 }
 
 // folder is one folder of a directory.

@@ -61,7 +61,9 @@ func treeDir(tree string) string {
 }
 
 // treeName is the name of a tree's directory.
-func treeName(root, tree string) string { return path.Base(path.Join(filepath.ToSlash(root), treeDir(tree))) }
+func treeName(root, tree string) string {
+	return path.Base(path.Join(filepath.ToSlash(root), treeDir(tree)))
+}
 
 // placeInTree learns a fact about a file of a directory that can take a role.
 func (e *engine) placeInTree(h pair.Hit, f watch.Fact) *set {
