@@ -60,6 +60,7 @@ type Checkpoint struct {
 	holds     string             // what it holds, where that is not told by Root
 	tensors   []Tensor           // of the formats that are not torch's
 	torch     *torchFile         // of torch's formats, else nil
+	discarded []any              // what the pickles hold besides Root
 	directory *zipfile.Directory // of zips, else nil
 }
 

@@ -50,7 +50,7 @@ func openLegacy(r io.ReaderAt, size int64) (*Checkpoint, error) {
 	if err != nil {
 		return c, err
 	}
-	c.Root, c.Protocol = object.Value, object.Protocol
+	c.Root, c.Protocol, c.discarded = object.Value, object.Protocol, l.discarded
 	if err := l.readStorages(c.Root); err != nil {
 		return c, err
 	}
@@ -81,6 +81,7 @@ func (l *legacyFile) readObject() (*pickle.Pickle, error) {
 	if err := checkEndian(machine.Value); err != nil {
 		return nil, err
 	}
+	l.discarded = append(l.discarded, machine.Value)
 	return l.next("the object in a legacy torch file")
 }
 

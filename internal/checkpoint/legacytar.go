@@ -22,7 +22,9 @@ type legacyTar struct {
 	members map[string]part
 	imports importList
 	blobs   map[string]blob
-	values  map[string]any // tensors as calls and storages as ids, by number
+
+	discarded []any
+	values    map[string]any // tensors as calls and storages as ids, by number
 }
 
 func openLegacyTar(r io.ReaderAt, size int64, parts []part) (*Checkpoint, error) {
@@ -40,7 +42,7 @@ func openLegacyTar(r io.ReaderAt, size int64, parts []part) (*Checkpoint, error)
 	if err != nil {
 		return c, err
 	}
-	c.Root, c.Protocol = object.Value, object.Protocol
+	c.Root, c.Protocol, c.discarded = object.Value, object.Protocol, l.discarded
 	if c.Root, err = l.resolve(c.Root); err != nil {
 		return c, err
 	}
@@ -74,6 +76,7 @@ func (l *legacyTar) readMember(name string, read func(*pickleReader) error) erro
 	}
 	p := &pickleReader{source: l.source, pos: m.offset, size: m.offset + m.size}
 	err := read(p)
+	l.discarded = append(l.discarded, p.discarded...)
 	if tooMany := l.imports.add(p.imports.list, 0); tooMany != nil {
 		return tooMany
 	}
@@ -91,6 +94,7 @@ func (l *legacyTar) readFacts(p *pickleReader) error {
 	if err != nil {
 		return err
 	}
+	p.discarded = append(p.discarded, facts.Value)
 	return checkEndian(facts.Value)
 }
 
@@ -117,6 +121,7 @@ func readTriple(p *pickleReader, what string) ([]any, error) {
 	if !ok || len(t.Items) != 3 {
 		return nil, broken("%s is described by %s", what, pickle.Kind(read.Value))
 	}
+	p.discarded = append(p.discarded, t)
 	return t.Items, nil
 }
 

@@ -2,6 +2,7 @@ package checkpoint
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -207,6 +208,26 @@ func (f *torchFile) addStorages(p *Payload, l *zipfile.Layout, value any) error 
 		}
 		p.literal(l.Add(h))
 		p.add(segment)
+	}
+	return nil
+}
+
+// Check reads what comes from the source, and holds it against the CRCs that copying would hold it against.
+func (p *Payload) Check(ctx context.Context) error {
+	for _, s := range p.Segments {
+		if s.Literal != nil {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		got, err := p.segmentOf(blob{record: s.Record, offset: s.Offset, size: s.Size})
+		if err != nil {
+			return err
+		}
+		if got.CRC32 != s.CRC32 {
+			return ErrCRC(s.Record, s.CRC32, got.CRC32)
+		}
 	}
 	return nil
 }

@@ -14,6 +14,8 @@ type pickleReader struct {
 	size    int64 // where the part of the file ends in which the pickles lie
 	pos     int64
 	imports importList // of all pickles so far
+
+	discarded []any // by all pickles so far
 }
 
 // firstWindow is how much is read for a pickle whose length is not known. It grows until the pickle fits.
@@ -39,6 +41,7 @@ func (p *pickleReader) next(what string) (*pickle.Pickle, error) {
 			return read, &Broken{Reason: fmt.Sprintf("%s, at byte %d: %v%s%s", what, p.pos, err, p.limit(), describeImports(read.Imports)), Err: err}
 		}
 		p.pos += int64(read.Size)
+		p.discarded = append(p.discarded, read.Discarded...)
 		return read, nil
 	}
 }

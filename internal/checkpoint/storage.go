@@ -144,8 +144,10 @@ func (f *torchFile) storagesOf(v any) ([]*blob, error) {
 // walk visits the containers, objects, persistent ids and imports in a value, each once, parents before
 // children, in the order of the pickle. visit returns false to leave a node's children out. Short tuples
 // of scalars, such as shapes, are left out: they are many and hold nothing.
-func walk(v any, visit func(node any) bool) {
-	seen := make(map[any]bool)
+func walk(v any, visit func(node any) bool) { walkUnseen(make(map[any]bool), v, visit) }
+
+// walkUnseen is walk that leaves out what was seen in earlier walks.
+func walkUnseen(seen map[any]bool, v any, visit func(node any) bool) {
 	stack := []any{v}
 	for len(stack) > 0 {
 		node := stack[len(stack)-1]

@@ -192,7 +192,7 @@ func (c *Checkpoint) readTorchPickle(z *torchZip) error {
 	if p.Size != len(data) {
 		return brokenRecord(z.prefix+name, "%d bytes follow the end of the pickle", len(data)-p.Size)
 	}
-	c.Root = p.Value
+	c.Root, c.discarded = p.Value, p.Discarded
 	return nil
 }
 

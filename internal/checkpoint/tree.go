@@ -56,6 +56,9 @@ type Tree struct {
 	// Imports are all names that the pickles of the directory would import.
 	Imports []pickle.Import
 
+	// Payloads lay out each file, byte for byte, by its path; nil unless [LayOutTree] was asked.
+	Payloads map[string]*Payload
+
 	judged []pickle.Import // those that are not the format's own
 }
 
@@ -97,6 +100,31 @@ func OpenTree(open TreeOpener, files []TreeFile, dirName string) (*Tree, error) 
 	if err != nil {
 		return nil, err
 	}
+	return t.prove()
+}
+
+// LayOutTree is OpenTree for a directory that is to be copied. What copying a payload holds against checksums is not read
+// beforehand. The files must stay open as long as the payloads are used.
+func LayOutTree(open TreeOpener, files []TreeFile, dirName string) (*Tree, error) {
+	t, err := newTreeReader(open, files, dirName)
+	if err != nil {
+		return nil, err
+	}
+	t.payloads = make(map[string]*Payload, len(files))
+	tree, err := t.prove()
+	if err != nil {
+		return nil, err
+	}
+	for _, file := range tree.Files {
+		if err := (folder{t, ""}).layOut(file.Path); err != nil {
+			return nil, err
+		}
+	}
+	tree.Payloads = t.payloads
+	return tree, nil
+}
+
+func (t *treeReader) prove() (*Tree, error) {
 	if err := t.checkTemporary(); err != nil {
 		return nil, err
 	}

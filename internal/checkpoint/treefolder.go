@@ -26,10 +26,12 @@ type treeReader struct {
 	entries map[string][]string // by folder: its files, and its folders with a slash at the end
 	done    map[string]bool     // files that are proven
 	claimed []string            // folders that are proven with all that is below them
-	listing listing
-	imports importList // of all files
-	judged  importList // those that are not the format's own
-	tree    *Tree
+	// payloads are those of the files that were opened; nil when files are to be read for their checksums instead.
+	payloads map[string]*Payload
+	listing  listing
+	imports  importList // of all files
+	judged   importList // those that are not the format's own
+	tree     *Tree
 }
 
 // folder is one folder of a directory.
@@ -202,7 +204,7 @@ func (f folder) inFile(name string, err error) error {
 // use, if any, look at it.
 func (f folder) prove(name string, use func(*Checkpoint, []Tensor) error) error {
 	return f.read(name, func(r io.ReaderAt, size int64) error {
-		c, tensors, err := proveBytes(r, size)
+		c, tensors, err := f.openFile(name, r, size)
 		if err == nil {
 			err = f.record(name, c.Imports, tensors)
 		}
@@ -217,7 +219,23 @@ func (f folder) prove(name string, use func(*Checkpoint, []Tensor) error) error 
 	})
 }
 
-// proveBytes proves a checkpoint with its checksums.
+// openFile opens a checkpoint, and proves its checksums unless copying its payload does so.
+func (f folder) openFile(name string, r io.ReaderAt, size int64) (*Checkpoint, []Tensor, error) {
+	if f.payloads == nil {
+		return proveBytes(r, size)
+	}
+	c, err := Open(r, size)
+	if err != nil {
+		return nil, nil, err
+	}
+	if f.payloads[f.dir+name], err = c.Verbatim(); err != nil {
+		return nil, nil, err
+	}
+	tensors, err := c.AllTensors()
+	return c, tensors, err
+}
+
+// proveBytes opens a checkpoint and proves its checksums.
 func proveBytes(r io.ReaderAt, size int64) (*Checkpoint, []Tensor, error) {
 	c, err := Open(r, size)
 	if err != nil {
@@ -228,6 +246,23 @@ func proveBytes(r io.ReaderAt, size int64) (*Checkpoint, []Tensor, error) {
 	}
 	tensors, err := c.AllTensors()
 	return c, tensors, err
+}
+
+// layOut lays out a file that is not yet.
+func (f folder) layOut(name string) error {
+	if f.payloads[f.dir+name] != nil {
+		return nil
+	}
+	return f.read(name, func(r io.ReaderAt, size int64) (err error) {
+		f.payloads[f.dir+name], err = wholeFile(r, size)
+		return err
+	})
+}
+
+// wholeFile lays out a file of any kind, byte for byte.
+func wholeFile(r io.ReaderAt, size int64) (*Payload, error) {
+	p := &Payload{Source: r, Verbatim: true}
+	return p, p.addRange(0, size, "")
 }
 
 // record takes over what a file imports and which tensors it has.

@@ -17,6 +17,25 @@ var (
 	shardName = regexp.MustCompile(`^(.+)-[0-9]{5}-of-[0-9]{5}\.(safetensors|bin)$`)
 )
 
+// IsShardIndex tells whether a file has the name of an index of shards.
+func IsShardIndex(name string) bool { return matchesAny(shardIndexes, path.Base(name)) }
+
+// ShardIndexes returns the paths that the index of a shard can have beside it, by the shard's name: with
+// model.fp16-00001-of-00002.safetensors it is model.fp16.safetensors.index.json, or model.safetensors.index.fp16.json.
+// It returns none for a file that has not the name of a shard.
+func ShardIndexes(shard string) []string {
+	dir, name := path.Split(shard)
+	m := shardName.FindStringSubmatch(name)
+	if m == nil {
+		return nil
+	}
+	indexes := []string{dir + m[1] + "." + m[2] + ".index.json"}
+	if at := strings.LastIndexByte(m[1], '.'); at > 0 {
+		indexes = append(indexes, dir+m[1][:at]+"."+m[2]+".index"+m[1][at:]+".json")
+	}
+	return indexes
+}
+
 func shardedFormat(f folder) Format {
 	indexes := f.matching(shardIndexes...)
 	shards := append(f.orphanShards(), indexes...)

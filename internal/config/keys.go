@@ -145,7 +145,7 @@ var payloadTable = tableDoc{
 		},
 		{
 			name: "imports", kind: "string", initial: "refuse",
-			meaning: "What happens to a checkpoint whose part that travels imports more than tensors need: it is not bundled (`\"refuse\"`), or it is bundled with a warning in the manifest and the log (`\"warn\"`). Imports in the parts that stay behind are listed in the manifest and never a reason to refuse.",
+			meaning: "What happens to a checkpoint whose part that travels imports more than tensors need: it is not bundled (`\"refuse\"`), or it is bundled with a warning in the manifest and the log (`\"warn\"`). Imports in the parts that stay behind are listed in the manifest. They refuse nothing, but for calls that run programs or code outside of what trainers write beside the weights (`hyper_parameters`, `callbacks`, the optimizer …).",
 		},
 		{
 			name: "select", kind: "string",

@@ -148,7 +148,7 @@ func (e *engine) place(f watch.Fact) []*set {
 		return sets
 	}
 	var sets []*set
-	for _, h := range e.table.Hits(f.Path) {
+	for _, h := range e.hits(f.Path) {
 		if h.Tree {
 			if s := e.placeInTree(h, f); s != nil {
 				sets = append(sets, s)
@@ -314,10 +314,13 @@ func (e *engine) load(s *set) error {
 // gone forgets a file that is not there any more, unless its content is kept for a set that waits.
 func (e *engine) gone(path string) []*set {
 	var sets []*set
-	for _, h := range e.table.Hits(path) {
+	for _, h := range e.hits(path) {
 		if h.Tree {
 			sets = append(sets, e.goneFromTree(h, path)...)
 		}
+	}
+	if checkpoint.IsShardIndex(path) {
+		return sets // it is no candidate for itself
 	}
 	keep := false
 	for _, s := range e.table.Find(path) {

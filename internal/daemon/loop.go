@@ -61,7 +61,7 @@ func sourceOf(w config.Watch) watch.Source {
 func (l *loop) run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	w, err := watch.New(watch.Options{Root: l.watch.Root, Want: l.table.Wants, Source: l.source, Settle: l.watch.Settle,
+	w, err := watch.New(watch.Options{Root: l.watch.Root, Want: l.wants, Source: l.source, Settle: l.watch.Settle,
 		Rescan: l.watch.Rescan, Logger: l.log})
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -125,8 +126,9 @@ type content struct {
 	tensors    []checkpoint.Tensor
 	statePath  string
 	dropped    []string
-	foreign    []string // imports that travel although tensors do not need them
-	leftBehind []string // such imports that do not travel
+	foreign    []string          // imports that travel although tensors do not need them
+	leftBehind []string          // such imports that do not travel
+	calls      []checkpoint.Call // that run code, in what does not travel
 }
 
 // read proves a checkpoint whole by its structure and lays out what travels. name is the base name of
@@ -156,6 +158,10 @@ func read(f io.ReaderAt, name string, size int64, p config.Payload) (*content, e
 	}
 	out := &content{checkpoint: c, format: c.Format, payload: bundle.PayloadExtracted, whole: c.Whole(), statePath: dict.Path,
 		dropped: c.Dropped(dict), foreign: checkpoint.NameList(foreign)}
+	if out.calls = c.CallsOutside(dict); len(out.calls) > 0 && p.Imports != config.ImportsWarn {
+		return nil, &checkpoint.Broken{Reason: fmt.Sprintf("%s, which runs programs or code when the file is loaded; "+
+			"if you trust the file, set imports = \"warn\" under [watch.payload]", out.calls[0])}
+	}
 	for _, i := range checkpoint.Foreign(c.Imports) {
 		if !contains(foreign, i) {
 			out.leftBehind = append(out.leftBehind, i.String())
@@ -196,6 +202,23 @@ func verbatim(c *checkpoint.Checkpoint, name string, p config.Payload) (*content
 	payload, err := c.Verbatim()
 	out.entries = []bundle.PartEntry{{Name: bundle.EntryName(name), Payload: payload}}
 	return out, err
+}
+
+// check reads the content against its checksums, unless it is larger than most bytes.
+func (c *content) check(ctx context.Context, most int64) error {
+	size := int64(0)
+	for _, entry := range c.entries {
+		size += entry.Payload.Size
+	}
+	if size > most {
+		return nil
+	}
+	for _, entry := range c.entries {
+		if err := entry.Payload.Check(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (c *content) part(m bundle.Member) bundle.Part {

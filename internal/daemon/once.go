@@ -54,11 +54,37 @@ func Check(ctx context.Context, c *config.Config, opts Options) error {
 			case published:
 				e.emit(Event{Kind: PublishedBefore, Key: s.Key, Path: e.publishedAs(s)})
 			default:
-				e.emit(Event{Kind: Ready, Key: s.Key, Members: e.paths(s)})
+				if e.readSmall(ctx, s) {
+					e.emit(Event{Kind: Ready, Key: s.Key, Members: e.paths(s)})
+				} else {
+					e.report(s)
+				}
 			}
 		}
 	}
 	return nil
+}
+
+// maxChecked is the size up to which check reads what a member says its checksums are of; once reads all.
+const maxChecked = 256 << 20
+
+// readSmall holds the members of a complete set that are not large against their checksums. What is wrong with one is
+// told by its candidate.
+func (e *engine) readSmall(ctx context.Context, s *set) bool {
+	whole := true
+	for role, f := range e.files(s) {
+		src := &source{role: role, file: f}
+		err := src.open(access{root: e.watch.Root, pulse: e.pulse}, e.watch.Payload)
+		if err == nil {
+			err = src.content.check(ctx, maxChecked)
+		}
+		closeAll(src.opened)
+		if err != nil {
+			m := s.Candidate(role, f.path)
+			m.Wait, m.Refused, whole = err, isVerdict(err), false
+		}
+	}
+	return whole
 }
 
 func newPacker(s *store.Local, opts Options, l config.Limits) *packer {
@@ -73,7 +99,7 @@ func newPacker(s *store.Local, opts Options, l config.Limits) *packer {
 // look lists the root, proves what has settled, and returns how many files match. A missing root is told,
 // not an error.
 func (e *engine) look(ctx context.Context) (files int, err error) {
-	facts, err := watch.Once(ctx, watch.Options{Root: e.watch.Root, Want: e.table.Wants, Settle: e.watch.Settle, NoFiles: true, Logger: zerolog.Nop()})
+	facts, err := watch.Once(ctx, watch.Options{Root: e.watch.Root, Want: e.wants, Settle: e.watch.Settle, NoFiles: true, Logger: zerolog.Nop()})
 	if ctx.Err() != nil {
 		return 0, ctx.Err()
 	}

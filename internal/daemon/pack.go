@@ -228,13 +228,17 @@ func contents(j *job, sources []*source, frozen []snapshot.File) (*bundle.Conten
 	return c, addParts(c, j, sources)
 }
 
-// importNotes warns of imports that travel although tensors do not need them (imports = "warn").
+// importNotes warns of what imports = "warn" lets pass: imports that travel although tensors do not need them, and calls
+// in what does not travel.
 func importNotes(sources []*source) []string {
 	var notes []string
 	for _, s := range sources {
 		if len(s.content.foreign) > 0 {
 			notes = append(notes, fmt.Sprintf("warning: %s: its pickle imports %s, which tensors do not need and torch.load(weights_only=True) refuses",
 				s.role, strings.Join(s.content.foreign, ", ")))
+		}
+		for _, call := range s.content.calls {
+			notes = append(notes, fmt.Sprintf("warning: %s: %s, which runs programs or code when the source is loaded; it does not travel", s.role, call))
 		}
 	}
 	return notes
@@ -273,7 +277,7 @@ func (s *source) part(root string) bundle.Part {
 			Whole: s.content.whole},
 	}
 	if s.content.tree {
-		m.Name = s.role + "/" + bundle.EntryName(filepath.Base(s.file.path)) + "/"
+		m.Name = s.role + "/" + bundle.EntryName(treeName(root, s.file.path)) + "/"
 	}
 	return s.content.part(m)
 }

@@ -3,11 +3,13 @@ package daemon
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/bundlewatch/bundlewatch/internal/bundle"
@@ -26,6 +28,41 @@ var errRemoved = errors.New("files of it were removed")
 
 // errUnproven is why a directory waits whose files have settled, and that was not opened since.
 var errUnproven = errors.New("not looked into yet")
+
+// hits returns the roles that a file can take, or that what it is a part of can: a directory, or the index of shards,
+// which is carried as the tree of the index and its shards.
+func (e *engine) hits(file string) []pair.Hit {
+	hits := e.table.Hits(file)
+	for i := range hits {
+		hits[i].Tree = hits[i].Tree || checkpoint.IsShardIndex(file)
+	}
+	for _, index := range checkpoint.ShardIndexes(file) {
+		for _, h := range e.table.Hits(index) {
+			if h.Path == index { // else it is a directory, which has the shard already
+				h.Tree = true
+				hits = append(hits, h)
+			}
+		}
+	}
+	return hits
+}
+
+// wants tells whether a file is one that hits returns something for.
+func (e *engine) wants(file string) bool { return len(e.hits(file)) > 0 }
+
+// treeDir is the directory that a tree's files lie in, relative to the root, "." for the root. The path of a tree is
+// that directory or, of an index of shards, the index.
+func treeDir(tree string) string {
+	if checkpoint.IsShardIndex(tree) {
+		return path.Dir(tree)
+	}
+	return tree
+}
+
+// treeName is the name of a tree's directory.
+func treeName(root, tree string) string {
+	return path.Base(path.Join(filepath.ToSlash(root), treeDir(tree)))
+}
 
 // placeInTree learns a fact about a file of a directory that can take a role.
 func (e *engine) placeInTree(h pair.Hit, f watch.Fact) *set {
@@ -63,7 +100,7 @@ func (e *engine) putTree(h pair.Hit, t tree) *set {
 	m := &candidate{Path: h.Path, Wait: errUnproven, Value: v}
 	for p, f := range t {
 		m.ModTime = max(m.ModTime, f.Stat.ModTime)
-		v.leaves = append(v.leaves, leaf{path: p[len(h.Path)+1:], stat: f.Stat})
+		v.leaves = append(v.leaves, leaf{path: strings.TrimPrefix(p, treeDir(h.Path)+"/"), stat: f.Stat})
 		v.evidence = weaker(v.evidence, f.Evidence)
 		if f.Kind != watch.Settled {
 			m.Wait, m.Refused, m.Value = &leafError{p, f.Reason}, f.Kind == watch.Unusable, nil
@@ -128,11 +165,26 @@ func (e *engine) proveTree(s *set, role string, m *candidate) {
 		m.Value.fingerprint = c.fingerprint()
 		s.State.saved(role, m.Value.fingerprint)
 		e.rememberConfig(s)
+	case errors.As(err, &incomplete) && !e.mayCome(m.Path, incomplete):
+		m.Wait, m.Refused, m.Value = fmt.Errorf("%w; shards with names like those are not looked for beside an index: "+
+			"name the directory in the pattern of the member, with a slash at its end", err), true, nil
 	case errors.As(err, &incomplete), errors.Is(err, errChanged): // the watcher tells when there is something new
 		m.Wait, m.Value = err, nil
 	default:
 		m.Wait, m.Refused = err, isVerdict(err)
 	}
+}
+
+// mayCome tells whether what a tree waits for would be a part of it: of an index of shards, only files that are named
+// after it are.
+func (e *engine) mayCome(tree string, waits *checkpoint.Incomplete) bool {
+	if !checkpoint.IsShardIndex(tree) {
+		return true
+	}
+	return !slices.ContainsFunc(waits.Waits, func(name string) bool {
+		file := path.Join(treeDir(tree), name)
+		return file != tree && !slices.Contains(checkpoint.ShardIndexes(file), tree)
+	})
 }
 
 // opened is a file that is open for reading.
@@ -178,7 +230,7 @@ func readTree(a access, v *file, p config.Payload) (*content, []*opened, error) 
 	var all []*opened
 	var listed []checkpoint.TreeFile
 	for _, l := range v.leaves {
-		name := v.path + "/" + l.path
+		name := path.Join(treeDir(v.path), l.path)
 		h, err := a.openUnchanged(name, l.stat)
 		if err != nil {
 			return nil, all, err
@@ -187,13 +239,13 @@ func readTree(a access, v *file, p config.Payload) (*content, []*opened, error) 
 		all = append(all, files[l.path])
 		listed = append(listed, checkpoint.TreeFile{Path: l.path, Size: l.stat.Size, ModTime: l.stat.ModTime})
 	}
-	t, err := checkpoint.OpenTree(func(path string) (io.ReaderAt, int64, func() error, error) {
+	t, err := checkpoint.LayOutTree(func(path string) (io.ReaderAt, int64, func() error, error) {
 		f := files[path]
 		if f == nil {
 			return nil, 0, nil, os.ErrNotExist
 		}
 		return f.reader, f.before.Size, func() error { return nil }, nil
-	}, listed, path.Base(v.path))
+	}, listed, treeName(a.root, v.path))
 	if err != nil {
 		return nil, all, err
 	}
@@ -203,11 +255,7 @@ func readTree(a access, v *file, p config.Payload) (*content, []*opened, error) 
 	}
 	out := &content{format: t.Format, tree: true, payload: bundle.PayloadVerbatim, whole: t.Whole, tensors: t.Tensors, foreign: checkpoint.NameList(foreign)}
 	for _, l := range v.leaves {
-		payload, err := checkpoint.WholeFile(files[l.path].reader, l.stat.Size)
-		if err != nil {
-			return nil, all, err
-		}
-		out.entries = append(out.entries, bundle.PartEntry{Name: bundle.EntryName(path.Base(v.path) + "/" + l.path), Payload: payload})
+		out.entries = append(out.entries, bundle.PartEntry{Name: bundle.EntryName(treeName(a.root, v.path) + "/" + l.path), Payload: t.Payloads[l.path]})
 	}
 	return out, all, nil
 }

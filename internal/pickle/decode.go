@@ -55,6 +55,9 @@ type Pickle struct {
 	Imports  []Import // in order of occurrence, repetitions included
 	Protocol int      // of the PROTO opcode, 0 when there is none
 	Size     int      // bytes up to and with STOP; data may follow
+	// Discarded are the containers and objects that the pickle makes and throws away: values that it pops, and those of
+	// keys that get another. Reading them called what they call.
+	Discarded []any
 
 	opcodes [256]bool // those that occur
 }
@@ -137,7 +140,7 @@ func (d *decoder) findUsedMemos() error {
 // listImports runs as far as the pickle goes, for the sake of the imports alone.
 func (d *decoder) listImports() {
 	_ = d.run()
-	d.result.Value = nil
+	d.result.Value, d.result.Discarded = nil, nil
 }
 
 func (d *decoder) run() error {
@@ -277,12 +280,18 @@ func (d *decoder) stackOp(in instruction) error {
 			d.marks = d.marks[:len(d.marks)-1]
 			return nil
 		}
-		_, err := d.pop(in)
-		return err
+		v, err := d.pop(in)
+		if err != nil {
+			return err
+		}
+		return d.discard(in, v)
 	case opPopMark:
 		items, err := d.popMark(in)
-		clear(items)
-		return err
+		if err != nil {
+			return err
+		}
+		defer clear(items)
+		return d.discard(in, items...)
 	case opDup:
 		v, err := d.top(in)
 		if err != nil {
@@ -554,7 +563,25 @@ func (d *decoder) setPairs(in instruction, dict *Dict, pairs []any) error {
 		if err := d.charge(in, costPair+keyCost(pairs[i])); err != nil {
 			return err
 		}
-		dict.Set(pairs[i], pairs[i+1])
+		if old, again := dict.replace(pairs[i], pairs[i+1]); again {
+			if err := d.discard(in, old); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// discard keeps values that nothing may refer to any more, if they can hold calls.
+func (d *decoder) discard(in instruction, values ...any) error {
+	for _, v := range values {
+		switch v.(type) {
+		case *List, *Tuple, *Set, *Dict, *Object, *PersistentID, *TensorCall:
+			if err := d.charge(in, costGrown); err != nil {
+				return err
+			}
+			d.result.Discarded = append(d.result.Discarded, v)
+		}
 	}
 	return nil
 }

@@ -102,13 +102,17 @@ func NewDict(pairs ...any) *Dict {
 
 // Set gives key a value. As in Python, a key that is there keeps its place. Keys that have no value in
 // Go (objects, tuples of them) are compared by identity.
-func (d *Dict) Set(key, value any) {
+func (d *Dict) Set(key, value any) { d.replace(key, value) }
+
+// replace is Set that returns the value that the key had before, if it was there.
+func (d *Dict) replace(key, value any) (old any, again bool) {
 	if i := d.find(key); i >= 0 {
-		d.pairs[2*i+1] = value
-		return
+		old, d.pairs[2*i+1] = d.pairs[2*i+1], value
+		return old, true
 	}
 	d.pairs = append(d.pairs, key, value)
 	d.index = indexKeys(d.index, d.pairs, 2)
+	return nil, false
 }
 
 // find returns the place of a key, or -1.

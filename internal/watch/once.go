@@ -34,10 +34,8 @@ func Once(ctx context.Context, opts Options) ([]Fact, error) {
 		last.close()
 		return nil, err
 	}
-	for _, d := range o.dirs {
-		if d.failed != nil {
-			last.keep(Fact{Path: d.path, Kind: Unlisted, Reason: fmt.Errorf("cannot be listed: %w", d.failed)})
-		}
+	for d, err := range o.failed {
+		last.keep(Fact{Path: d.path(), Kind: Unlisted, Reason: fmt.Errorf("cannot be listed: %w", err)})
 	}
 	return last.sorted(), nil
 }

@@ -10,15 +10,8 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 repo=$(cd "$here/../.." && pwd)
-cache=${XDG_CACHE_HOME:-$HOME/.cache}/bundlewatch/interop
+. "$repo/test/venv.sh"
 pythons=()
-
-imports() { # imports PYTHON MODULE...: can that Python import them all?
-  local python=$1 module
-  shift
-  [ -x "$python" ] || return 1
-  for module; do "$python" -c "import $module" 2>/dev/null || return 1; done
-}
 
 find_distribution_python() {
   local python=/usr/bin/python3
@@ -30,34 +23,24 @@ find_distribution_python() {
     echo "SKIP: the distribution's PyTorch: python3-torch, python3-dill and python3-yaml are not installed, and installing them needs root and apt-get"
     return
   fi
-  mkdir -p "$cache"
+  local log=$venv_cache/interop/apt.log
+  mkdir -p "$venv_cache/interop"
   if { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
-    python3-torch python3-dill python3-yaml python3-numpy; } >"$cache/apt.log" 2>&1 && imports "$python" torch dill yaml; then
+    python3-torch python3-dill python3-yaml python3-numpy; } >"$log" 2>&1 && imports "$python" torch dill yaml; then
     pythons+=(--python "$python")
   else
-    echo "SKIP: the distribution's PyTorch: apt-get could not install it, see $cache/apt.log"
+    echo "SKIP: the distribution's PyTorch: apt-get could not install it, see $log"
   fi
 }
 
-# The environment is kept between runs; remove the cache directory to get a newer PyTorch.
 find_newest_python() {
-  local version venv
-  if ! version=$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null); then
+  local python
+  if ! command -v python3 >/dev/null; then
     echo "SKIP: the newest PyTorch: no python3 on the path"
-    return
-  fi
-  venv=$cache/python$version
-  if [ -e "$venv/complete" ] && imports "$venv/bin/python" torch dill yaml lightning omegaconf; then
-    pythons+=(--python "$venv/bin/python")
-    return
-  fi
-  mkdir -p "$cache"
-  if python3 -m venv --clear "$venv" >"$cache/pip.log" 2>&1 &&
-    "$venv/bin/python" -m pip install --quiet torch numpy dill lightning omegaconf pyyaml >>"$cache/pip.log" 2>&1; then
-    touch "$venv/complete"
-    pythons+=(--python "$venv/bin/python")
+  elif python=$(venv_python interop "torch dill yaml lightning omegaconf" torch numpy dill lightning omegaconf pyyaml); then
+    pythons+=(--python "$python")
   else
-    echo "SKIP: the newest PyTorch: pip could not install it, see $cache/pip.log"
+    echo "SKIP: the newest PyTorch: pip could not install it, see $(venv_log interop)"
   fi
 }
 

@@ -11,25 +11,12 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 repo=$(cd "$here/../.." && pwd)
-cache=${XDG_CACHE_HOME:-$HOME/.cache}/bundlewatch/safety
+. "$repo/test/venv.sh"
 scanners=(picklescan==1.0.5 fickling==0.1.12 typing_extensions) # fickling 0.1.12 imports the third without asking for it
 
 find_scanners() { # prints a Python that has them
-  local venv complete
-  venv=$cache/python$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-  complete=$venv/complete
-  if [ "$(cat "$complete" 2>/dev/null)" = "${scanners[*]}" ] && "$venv/bin/python" -c "import picklescan, fickling" 2>/dev/null; then
-    echo "$venv/bin/python"
-    return
-  fi
-  mkdir -p "$cache"
-  if python3 -m venv --clear "$venv" >"$cache/pip.log" 2>&1 &&
-    "$venv/bin/python" -m pip install --quiet "${scanners[@]}" >>"$cache/pip.log" 2>&1; then
-    echo "${scanners[*]}" >"$complete"
-    echo "$venv/bin/python"
-  else
-    echo "SKIP: the comparison with other scanners: pip could not install them, see $cache/pip.log" >&2
-  fi
+  venv_python safety "picklescan fickling" "${scanners[@]}" ||
+    echo "SKIP: the comparison with other scanners: pip could not install them, see $(venv_log safety)" >&2
 }
 
 fixtures() {
