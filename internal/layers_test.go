@@ -21,9 +21,9 @@ const module = "github.com/bundlewatch/bundlewatch/"
 var layers = [][]string{
 	{"cmd/bundlewatch"},
 	{"internal/daemon"},
-	{"internal/layout", "internal/retention"},
+	{"internal/retention"},
 	{"internal/shelf"},
-	{"internal/watch", "internal/pair", "internal/snapshot", "internal/bundle", "internal/store"},
+	{"internal/layout", "internal/watch", "internal/pair", "internal/snapshot", "internal/bundle", "internal/store"},
 	{"internal/checkpoint", "internal/pickle", "internal/config", "internal/pattern", "internal/zipfile", "internal/score"},
 }
 

@@ -65,7 +65,7 @@ func Find(path string) ([]string, error) {
 
 func looksLikeBundle(dir string) bool {
 	for _, name := range []string{ManifestName, SumsName, ArchiveName} {
-		if _, err := os.Lstat(filepath.Join(dir, name)); err == nil {
+		if info, err := os.Lstat(filepath.Join(dir, name)); err == nil && !info.IsDir() { // a key can name a directory so
 			return true
 		}
 	}

@@ -28,7 +28,7 @@ func (s *source) scores(w config.Watch, captures pattern.Captures) bundle.Metric
 		maps.Copy(own, s.content.checkpoint.Scores(base))
 	}
 	maps.Copy(own, s.trainerScores())
-	all := CSVScores(w, captures, own)
+	all := csvScores(w, captures, own)
 	maps.Copy(all, own)
 	return all
 }
@@ -52,9 +52,9 @@ func (s *source) trainerScores() bundle.Metrics {
 	return nil
 }
 
-// CSVScores reads the CSV files of [watch.config] metrics for a checkpoint whose own numbers tell its
+// csvScores reads the CSV files of [watch.config] metrics for a checkpoint whose own numbers tell its
 // epoch; without an epoch there is nothing to look for. A later file wins over an earlier one.
-func CSVScores(w config.Watch, captures pattern.Captures, own bundle.Metrics) bundle.Metrics {
+func csvScores(w config.Watch, captures pattern.Captures, own bundle.Metrics) bundle.Metrics {
 	all := make(bundle.Metrics)
 	epoch, ok := own["epoch"]
 	if !ok || len(w.Config.Metrics) == 0 {
