@@ -21,8 +21,10 @@ const module = "github.com/bundlewatch/bundlewatch/"
 var layers = [][]string{
 	{"cmd/bundlewatch"},
 	{"internal/daemon"},
-	{"internal/watch", "internal/pair", "internal/snapshot", "internal/bundle", "internal/store", "internal/status"},
-	{"internal/checkpoint", "internal/pickle", "internal/config", "internal/pattern", "internal/zipfile", "internal/archivefile", "internal/pagecache"},
+	{"internal/retention"},
+	{"internal/shelf"},
+	{"internal/layout", "internal/watch", "internal/pair", "internal/snapshot", "internal/bundle", "internal/store", "internal/status"},
+	{"internal/checkpoint", "internal/pickle", "internal/config", "internal/pattern", "internal/zipfile", "internal/score", "internal/archivefile", "internal/pagecache"},
 }
 
 var siblings = map[string][]string{

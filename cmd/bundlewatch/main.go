@@ -67,6 +67,24 @@ func dispatch(ctx context.Context, verb string, args []string) error {
 		return runVerify(ctx, args)
 	case "inspect":
 		return runInspect(args)
+	case "ls":
+		return runList(ctx, args)
+	case "latest":
+		return runLatest(ctx, args)
+	case "diff":
+		return runDiff(ctx, args)
+	case "unpack":
+		return runUnpack(ctx, args)
+	case "cat":
+		return runCat(ctx, args)
+	case "pin":
+		return runPin(ctx, args)
+	case "unpin":
+		return runUnpin(ctx, args)
+	case "prune":
+		return runPrune(ctx, args)
+	case "init":
+		return runInit(ctx, args)
 	case "version", "--version", "-version":
 		fmt.Println(tool(), runtime.Version(), runtime.GOOS+"/"+runtime.GOARCH)
 		return nil

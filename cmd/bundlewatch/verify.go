@@ -63,6 +63,12 @@ func verifyOne(ctx context.Context, path string, asJSON bool) error {
 	if !r.OK() {
 		return errPartial
 	}
+	if !asJSON && r.Kind == "tombstone" {
+		if _, err := fmt.Printf("pruned    %s (only its manifest is left)\n", visible(path)); err != nil {
+			return fmt.Errorf("write results: %w", err)
+		}
+		return nil
+	}
 	if !asJSON {
 		if _, err := fmt.Printf("ok        %s (%s, %s, %s, %s)\n", visible(path), r.Kind, count(r.Entries, "file"), count(r.Tensors, "tensor"),
 			size(r.Bytes)); err != nil {

@@ -42,6 +42,7 @@ var fileTable = tableDoc{
 		{name: "limits", kind: "table", meaning: "How much the daemon may take: `[limits]`."},
 		{name: "http", kind: "table", meaning: "Metrics and health over HTTP: `[http]`."},
 		{name: "status", kind: "table", meaning: "The socket of `bundlewatch status`: `[status]`."},
+		{name: "retention", kind: "table", meaning: "Which bundles keep their archive."},
 	},
 }
 
@@ -99,6 +100,7 @@ var watchTable = tableDoc{
 		{name: "members", kind: "table", required: true, meaning: "The files that make up one set: `[watch.members]`."},
 		{name: "config", kind: "table", meaning: "The config files that are frozen with a set: `[watch.config]`."},
 		{name: "payload", kind: "table", meaning: "What of a checkpoint is archived: `[watch.payload]`."},
+		{name: "retention", kind: "table", meaning: "Which bundles of this watch keep their archive, in place of `[retention]`: `[watch.retention]`."},
 	},
 }
 
@@ -127,6 +129,11 @@ var snapshotTable = tableDoc{
 		{
 			name: "preset", kind: "string", initial: "none",
 			meaning: "How the files become params: `\"ptychopinn\"` translates PtychoPINN's configs, `\"none\"` keeps the merged tree as it is.",
+		},
+		{
+			name: "metrics", kind: "array of patterns",
+			meaning: "CSV files such as Lightning's `metrics.csv`, from which the metrics of a checkpoint's epoch are recorded in the manifest, for " +
+				"`keep_best`. Placeholders as in `files`.",
 		},
 		{
 			name: "required", kind: "array of strings",

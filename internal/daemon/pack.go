@@ -322,11 +322,12 @@ func (p *packer) publish(ctx context.Context, j *job, sources []*source, c *bund
 	}
 	for i := range m.Members {
 		if s := find(sources, m.Members[i].Role); s != nil {
+			m.Members[i].Metrics = s.scores(j.watch, j.captures)
 			m.Members[i].Evidence.Unchanged = s.proof
 			m.Members[i].Evidence.Marker = j.marker()
 		}
 	}
-	m.Tool = p.tool
+	m.Tool, m.Captures = p.tool, captured(j.captures)
 	m.Provenance = bundle.Provenance{Published: p.opts.now().UTC().Truncate(time.Millisecond), Host: p.host, Root: j.watch.Root,
 		Shared: m.Provenance.Shared, GitCommit: j.gitCommit(filepath.Dir(filepath.Join(j.watch.Root, sources[0].file.path)))}
 	begin := p.opts.now()
