@@ -208,7 +208,7 @@ func (e *engine) prove(s *set, role string, m *candidate, f *watch.Fact) {
 		m.Wait, m.Refused = err, true
 		return
 	}
-	m.Value = &file{path: f.Path, stat: f.Stat, evidence: f.Evidence}
+	m.Value = &file{path: f.Path, stat: f.Stat, evidence: f.Evidence, crcs: new(checkpoint.Ranges)}
 	if m.Wait = e.load(s); m.Wait != nil {
 		return
 	}
@@ -253,7 +253,7 @@ func (e *engine) examine(v *file, f *watch.Fact) (err error, refused bool) {
 		}
 		defer h.Close()
 	}
-	r := newReader(h, e.absolute(v.path), f.Stat.Size, e.pulse, nil)
+	r := newReader(h, e.absolute(v.path), f.Stat.Size, e.pulse, nil, v.crcs)
 	defer r.pages.Drop()
 	c, err := read(r, filepath.Base(v.path), f.Stat.Size, e.watch.Payload)
 	if err != nil {

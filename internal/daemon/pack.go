@@ -180,7 +180,7 @@ func (s *source) open(a access, p config.Payload) (err error) {
 	if err != nil {
 		return errors.Join(err, h.Close())
 	}
-	o := newOpened(a, s.file.path, h, before)
+	o := newOpened(a, s.file.path, h, before, s.file.crcs)
 	s.opened = []*opened{o}
 	if !o.before.Same(s.file.stat) && !s.file.onlyNames(a.root, s.file.stat, o.before) {
 		return errChanged

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/bundlewatch/bundlewatch/internal/checkpoint"
 	"github.com/bundlewatch/bundlewatch/internal/pagecache"
 )
 
@@ -62,13 +63,17 @@ type reader struct {
 	path  string
 	pulse *pulse
 	wait  func(bytes int) error // before so many are read; nil for no wait
+	crcs  *checkpoint.Ranges    // of the state in which the file is
 }
 
 var _ io.ReaderAt = reader{}
 
-func newReader(f *os.File, path string, size int64, p *pulse, wait func(bytes int) error) reader {
-	return reader{pages: pagecache.NewReader(f, size), path: path, pulse: p, wait: wait}
+func newReader(f *os.File, path string, size int64, p *pulse, wait func(bytes int) error, crcs *checkpoint.Ranges) reader {
+	return reader{pages: pagecache.NewReader(f, size), path: path, pulse: p, wait: wait, crcs: crcs}
 }
+
+// Ranges returns what is remembered of the file in this state.
+func (r reader) Ranges() *checkpoint.Ranges { return r.crcs }
 
 // File returns the file that is read.
 func (r reader) File() *os.File { return r.pages.File() }

@@ -100,7 +100,7 @@ func (e *engine) putTree(h pair.Hit, t tree) *set {
 	m := &candidate{Path: h.Path, Wait: errUnproven, Value: v}
 	for p, f := range t {
 		m.ModTime = max(m.ModTime, f.Stat.ModTime)
-		v.leaves = append(v.leaves, leaf{path: strings.TrimPrefix(p, treeDir(h.Path)+"/"), stat: f.Stat})
+		v.leaves = append(v.leaves, leaf{path: strings.TrimPrefix(p, treeDir(h.Path)+"/"), stat: f.Stat, crcs: new(checkpoint.Ranges)})
 		v.evidence = weaker(v.evidence, f.Evidence)
 		if f.Kind != watch.Settled {
 			m.Wait, m.Refused, m.Value = &leafError{p, f.Reason}, f.Kind == watch.Unusable, nil
@@ -195,8 +195,8 @@ type opened struct {
 	before watch.Stat
 }
 
-func newOpened(a access, path string, h *os.File, before watch.Stat) *opened {
-	r := newReader(h, filepath.Join(a.root, path), before.Size, a.pulse, a.wait)
+func newOpened(a access, path string, h *os.File, before watch.Stat, crcs *checkpoint.Ranges) *opened {
+	r := newReader(h, filepath.Join(a.root, path), before.Size, a.pulse, a.wait, crcs)
 	return &opened{path: path, handle: h, before: before, reader: r}
 }
 
@@ -235,7 +235,7 @@ func readTree(a access, v *file, p config.Payload) (*content, []*opened, error) 
 		if err != nil {
 			return nil, all, err
 		}
-		files[l.path] = newOpened(a, name, h, l.stat)
+		files[l.path] = newOpened(a, name, h, l.stat, l.crcs)
 		all = append(all, files[l.path])
 		listed = append(listed, checkpoint.TreeFile{Path: l.path, Size: l.stat.Size, ModTime: l.stat.ModTime})
 	}
