@@ -26,7 +26,7 @@ func runInspect(args []string) error {
 		}
 	}
 	if inspectErr != nil {
-		fmt.Fprintf(os.Stderr, "bundlewatch: error: %v\n", inspectErr)
+		fmt.Fprintf(os.Stderr, "bundlewatch: error: %s\n", errorText(inspectErr))
 		if bundle.IsNotCheckpoint(inspectErr) {
 			return errPartial
 		}

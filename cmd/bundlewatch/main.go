@@ -137,7 +137,7 @@ func report(w io.Writer, err error) int {
 	case errors.Is(err, errFailed):
 		return exitFailed
 	case errors.As(err, &usageErr):
-		fmt.Fprintf(w, "bundlewatch: error: %v\nbundlewatch: hint: bundlewatch help\n", err)
+		fmt.Fprintf(w, "bundlewatch: error: %s\nbundlewatch: hint: bundlewatch help\n", errorText(err))
 		return exitUsage
 	case errors.As(err, &problems):
 		for _, p := range problems {
@@ -145,12 +145,12 @@ func report(w io.Writer, err error) int {
 		}
 		return exitConfig
 	case errors.Is(err, errConfig):
-		fmt.Fprintf(w, "bundlewatch: error: %v\n", err)
+		fmt.Fprintf(w, "bundlewatch: error: %s\n", errorText(err))
 		return exitConfig
 	case errors.Is(err, store.ErrLocked):
-		fmt.Fprintf(w, "bundlewatch: error: %v\n", err)
+		fmt.Fprintf(w, "bundlewatch: error: %s\n", errorText(err))
 		return exitLocked
 	}
-	fmt.Fprintf(w, "bundlewatch: error: %v\n", err)
+	fmt.Fprintf(w, "bundlewatch: error: %s\n", errorText(err))
 	return exitFailed
 }

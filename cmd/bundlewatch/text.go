@@ -19,6 +19,15 @@ func visible(s string) string {
 	return strconv.Quote(s)
 }
 
+// errorText is [visible] for an error, which may have a line for each of its causes.
+func errorText(err error) string {
+	lines := strings.Split(err.Error(), "\n")
+	for i, line := range lines {
+		lines[i] = visible(line)
+	}
+	return strings.Join(lines, "\n")
+}
+
 // visibleJSON is [visible] for JSON: what could steer a terminal is written as JSON's own escapes.
 func visibleJSON(s string) string {
 	var b strings.Builder

@@ -31,7 +31,8 @@ func (r *Report) problem(format string, args ...any) {
 }
 
 // Find returns the bundles at and below path: path itself when it is a bundle's directory or a file,
-// else every directory below it that looks like a bundle, whole or not.
+// else every directory below it that looks like a bundle, whole or not. The error is also about
+// directories that cannot be listed; the others are found all the same.
 func Find(path string) ([]string, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -41,9 +42,11 @@ func Find(path string) ([]string, error) {
 		return []string{path}, nil
 	}
 	var found []string
+	var unlisted error
 	err = filepath.WalkDir(path, func(p string, d fs.DirEntry, err error) error {
 		if err != nil {
-			return err
+			unlisted = errors.Join(unlisted, err)
+			return fs.SkipDir
 		}
 		if !d.IsDir() {
 			return nil
@@ -57,7 +60,7 @@ func Find(path string) ([]string, error) {
 		}
 		return nil
 	})
-	if err == nil && len(found) == 0 {
+	if err = errors.Join(unlisted, err); err == nil && len(found) == 0 {
 		err = fmt.Errorf("look for bundles below %q: there are none", path)
 	}
 	return found, err

@@ -278,7 +278,7 @@ func TestLoadTheExample(t *testing.T) {
 	require.Equal(t, filepath.Join(base, "artifacts"), cfg.Artifacts.Dir)
 	require.Len(t, cfg.Watches, 2)
 	pairs, unified := cfg.Watches[0], cfg.Watches[1]
-	require.Equal(t, filepath.Join(base, "runs"), pairs.Root)
+	require.Equal(t, filepath.Join(base, "examples", "runs", "pairs"), pairs.Root)
 	require.Len(t, pairs.Members, 2)
 	require.Len(t, pairs.Config.Files, 2)
 	require.Equal(t, []string{"N", "gridsize"}, pairs.Config.Required)
