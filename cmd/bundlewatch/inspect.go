@@ -68,11 +68,14 @@ func showInspection(in *bundle.Inspection, asJSON bool) error {
 }
 
 func showPickle(w *tabwriter.Writer, p bundle.PickleView) {
-	kind := ""
-	if p.Format != "" {
-		kind = string(p.Format) + ", "
+	kind := fmt.Sprintf("pickle protocol %d", p.Protocol)
+	switch {
+	case p.Format != "" && p.Protocol == 0 && len(p.Imports) == 0: // most formats have no pickle
+		kind = string(p.Format)
+	case p.Format != "":
+		kind = string(p.Format) + ", " + kind
 	}
-	fmt.Fprintf(w, "\n%s\t%spickle protocol %d\n", visible(p.Name), kind, p.Protocol)
+	fmt.Fprintf(w, "\n%s\t%s\n", visible(p.Name), kind)
 	if p.Error != "" {
 		fmt.Fprintf(w, "  cannot be read:\t%s\n", visible(p.Error))
 	}

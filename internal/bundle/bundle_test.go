@@ -212,7 +212,7 @@ func TestVerifyHoldsTheFilesAgainstEachOther(t *testing.T) {
 	}{
 		{"digest of the archive", ManifestName, replace(`"name": "wts.h5.zip"`, `"name": "other.zip"`), `"other.zip"`},
 		{"size of the archive", ManifestName, replace(`"bytes": `, `"bytes": 1`), "the archive"},
-		{"text after the manifest", ManifestName, func(text string) string { return text + "{}" }, "something follows"},
+		{"text after the manifest", ManifestName, func(text string) string { return text + "{}" }, "after top-level value"},
 		{"changed config", ManifestName, replace(`"config_changed": true`, `"config_changed": false`), "two versions"},
 		{"evidence", ManifestName, replace(`"evidence":`, `"other":`), "evidence"},
 		{"tree", TreeName, func(text string) string { return text + "  1  more\n" }, TreeName},

@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -227,23 +228,38 @@ func (r *Report) readManifest(path string) *Manifest {
 
 // ReadManifest reads a bundle's manifest.
 func ReadManifest(path string) (*Manifest, error) {
-	f, _, err := openFile(path)
+	f, size, err := openFile(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	d := json.NewDecoder(io.LimitReader(f, maxManifest))
-	m := &Manifest{}
-	if err := d.Decode(m); err != nil {
+	if size > maxManifest {
+		return nil, fmt.Errorf("read manifest %q: its %d bytes are more than the %d that are read", path, size, int64(maxManifest))
+	}
+	data := make([]byte, size)
+	if _, err := io.ReadFull(f, data); err != nil {
 		return nil, fmt.Errorf("read manifest %q: %w", path, err)
 	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("read manifest %q: something follows the object, which ends at byte %d", path, d.InputOffset())
+	m := &Manifest{}
+	if err := parseManifest(data, m); err != nil {
+		return nil, fmt.Errorf("read manifest %q: %w", path, err)
 	}
 	return m, nil
 }
 
-const maxManifest = 64 << 20 // bytes: a tensor takes about 150
+// Limits of a manifest: a tensor takes about 150 bytes and 8 commas.
+const (
+	maxManifest       = 64 << 20 // bytes
+	maxManifestCommas = 6 << 20
+)
+
+// parseManifest reads JSON that describes a bundle. Many small values take far more memory than their text.
+func parseManifest(data []byte, into any) error {
+	if n := bytes.Count(data, []byte{','}); n > maxManifestCommas {
+		return fmt.Errorf("it has %d commas, more than the %d of any real manifest", n, maxManifestCommas)
+	}
+	return json.Unmarshal(data, into)
+}
 
 func hashFile(ctx context.Context, path string) (Digest, error) {
 	info, err := os.Lstat(path)

@@ -93,7 +93,7 @@ func (v *archiveVerifier) readInner() *innerManifest {
 	data, err := v.read(v.directory.Find(innerName))
 	inner := &innerManifest{}
 	if err == nil {
-		err = json.Unmarshal(data, inner)
+		err = parseManifest(data, inner)
 	}
 	if err == nil && inner.Schema != Schema {
 		err = fmt.Errorf("schema version %d; this program knows %d", inner.Schema, Schema)

@@ -93,8 +93,15 @@ func (f *callFinder) look(entry string, v any) {
 		if !ok {
 			return true
 		}
-		if g, ok := o.Class.(*pickle.Global); ok && (runs(g) || isGetattr(g) && reaches(o)) {
-			f.add(entry, g)
+		switch class := o.Class.(type) {
+		case *pickle.Global:
+			if runs(class) || isGetattr(class) && reaches(o) {
+				f.add(entry, class)
+			}
+		case *pickle.Object: // what a call returned is called
+			if g, ok := class.Class.(*pickle.Global); ok && isAccessor(g) {
+				f.add(entry, g)
+			}
 		}
 		given.Items = append(append(given.Items, o.Args...), o.State)
 		return true
@@ -105,6 +112,11 @@ func (f *callFinder) look(entry string, v any) {
 		}
 		return true
 	})
+}
+
+// isAccessor tells whether an import makes what reaches or calls attributes by their names, once it is called.
+func isAccessor(g *pickle.Global) bool {
+	return (g.Module == "operator" || g.Module == "_operator") && (g.Name == "attrgetter" || g.Name == "methodcaller")
 }
 
 func isGetattr(g *pickle.Global) bool {

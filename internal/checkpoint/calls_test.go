@@ -47,6 +47,8 @@ func TestCallsOutsideOfTheStateDict(t *testing.T) {
 		{"an attribute of a module", entry("x", "cbuiltins\ngetattr\ncapp\nos\n"+key("system")+"\x86R"), `calls "builtins.getattr"`},
 		{"an attribute of a result", entry("x", "cbuiltins\ngetattr\ncapp\nf\n)R"+key("g")+"\x86R"), `calls "builtins.getattr"`},
 		{"a hidden attribute", entry("x", "cbuiltins\ngetattr\ncapp\nC\n"+key("__globals__")+"\x86R"), `calls "builtins.getattr"`},
+		{"a getter", entry("x", "coperator\nattrgetter\n"+key("a")+"\x85R"), ""},
+		{"a getter called", entry("x", "coperator\nattrgetter\n"+key("a")+"\x85Rcapp\nC\n\x85R"), `calls "operator.attrgetter"`},
 		{"unknown classes", entry("x", "capp\nThing\n)\x81}b"), ""},
 		{"hyper_parameters", entry("hyper_parameters", systemCall), ""},
 		{"callbacks", entry("callbacks", systemCall), ""},

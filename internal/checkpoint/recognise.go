@@ -37,6 +37,9 @@ func recognise(r io.ReaderAt, size int64) (opener, error) {
 		return nil, fmt.Errorf("read the first %d bytes: %w", len(head), err)
 	}
 	if len(bytes.Trim(head, "\x00")) == 0 {
+		if hasUserBlock(r) {
+			return nil, broken("an HDF5 file with a block of its user's before the superblock, which is not read")
+		}
 		return nil, broken("the file begins with %d zero bytes: space was reserved, but the content never written", len(head))
 	}
 	for format, magic := range map[string][]byte{"zip": zipMagic, "HDF5": hdf5Magic, "npy": npyMagic, "GGUF": ggufMagic} {
@@ -48,6 +51,13 @@ func recognise(r io.ReaderAt, size int64) (opener, error) {
 		return nil, broken("it begins like safetensors, but ends after %d bytes", n)
 	}
 	return recogniseHead(head), nil
+}
+
+// hasUserBlock tells whether an HDF5 file begins behind the shortest block that a user can put before it.
+func hasUserBlock(r io.ReaderAt) bool {
+	magic := make([]byte, len(hdf5Magic))
+	_, err := r.ReadAt(magic, recognitionBytes)
+	return err == nil && bytes.Equal(magic, hdf5Magic)
 }
 
 func recogniseHead(head []byte) opener {

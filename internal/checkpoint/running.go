@@ -61,10 +61,9 @@ var runningModules = setOf(
 var runningNames = func() map[string][]string {
 	builtin := []string{"eval", "exec", "execfile", "compile", "__import__", "open", "file", "apply", "breakpoint", "input", "raw_input", "reload",
 		"setattr", "delattr", "globals", "locals", "vars"}
-	operators := []string{"attrgetter", "methodcaller", "itemgetter"}
 	loaders := []string{"load", "loads"}
 	return map[string][]string{
-		"builtins": builtin, "__builtin__": builtin, "operator": operators, "_operator": operators,
+		"builtins": builtin, "__builtin__": builtin,
 		"io": {"open", "open_code", "FileIO"}, "_io": {"open", "open_code", "FileIO"}, "codecs": {"open"}, "logging": {"FileHandler"},
 		"types": {"CodeType", "FunctionType"}, "code": {"interact", "compile_command", "InteractiveInterpreter", "InteractiveConsole"},
 		"multiprocessing.util": {"spawnv_passfds", "_run_finalizers"}, "uuid": {"_get_command_stdout"}, "platform": {"popen"}, "site": {"main", "execsitecustomize"},

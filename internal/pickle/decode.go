@@ -38,6 +38,7 @@ const (
 	costPersistentID = 24
 	costMemo         = 40
 	costImport       = 48
+	costShared       = 256 // of what can be reached on several ways: whoever walks over values has to remember it
 )
 
 // Import is one name that a pickle imports.
@@ -297,8 +298,7 @@ func (d *decoder) stackOp(in instruction) error {
 		if err != nil {
 			return err
 		}
-		share(v)
-		return d.push(in, v, 0)
+		return d.push(in, v, share(v))
 	case opProto:
 		if in.offset != 0 {
 			return fault(in, "the protocol is named in the middle of the pickle")
@@ -628,9 +628,8 @@ func (d *decoder) memoPut(in instruction, i uint64) error {
 		d.memoLen++
 	}
 	if d.used.has(i) {
-		share(v)
 		d.memo[i] = v
-		return d.charge(in, costMemo)
+		return d.charge(in, costMemo+share(v))
 	}
 	return nil
 }

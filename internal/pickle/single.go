@@ -31,9 +31,12 @@ func singleOf(v any) *single {
 	return nil
 }
 
-// share notes that there is another way to a value.
-func share(v any) {
-	if s := singleOf(v); s != nil {
-		s.once = false
+// share notes that there is another way to a value. It returns what that costs.
+func share(v any) (cost int) {
+	s := singleOf(v)
+	if s == nil || !s.once {
+		return 0
 	}
+	s.once = false
+	return costShared
 }
