@@ -59,9 +59,11 @@ func TestUnpackRefusesHostileArchives(t *testing.T) {
 			raw(t, z, zip.FileHeader{Name: "a"}, []byte("x"))
 			raw(t, z, zip.FileHeader{Name: "a/b"}, []byte("y"))
 		},
-		"wrong CRC":      func(z *zip.Writer) { raw(t, z, zip.FileHeader{Name: "a", CRC32: 1}, []byte("x")) },
-		"wrong size":     func(z *zip.Writer) { raw(t, z, zip.FileHeader{Name: "a", UncompressedSize64: 9}, []byte("x")) },
-		"more than fits": func(z *zip.Writer) { raw(t, z, zip.FileHeader{Name: "a", Method: zip.Deflate, UncompressedSize64: 1 << 60}, []byte("\x03\x00")) },
+		"wrong CRC":  func(z *zip.Writer) { raw(t, z, zip.FileHeader{Name: "a", CRC32: 1}, []byte("x")) },
+		"wrong size": func(z *zip.Writer) { raw(t, z, zip.FileHeader{Name: "a", UncompressedSize64: 9}, []byte("x")) },
+		"more than fits": func(z *zip.Writer) {
+			raw(t, z, zip.FileHeader{Name: "a", Method: zip.Deflate, UncompressedSize64: 1 << 60}, []byte("\x03\x00"))
+		},
 		"bomb": func(z *zip.Writer) { // unpacks to more than it says
 			var b bytes.Buffer
 			inner := zip.NewWriter(&b)
