@@ -154,8 +154,10 @@ func changedLongAgo(st Stat, on *mount, now time.Time) bool {
 
 func (o *owner) entries(ctx context.Context, d *dir, fd int) error {
 	prefix := d.join("")
-	for ctx.Err() == nil {
-		o.enter("list", d, "")
+	for batch := 0; ctx.Err() == nil; batch++ {
+		if batch > 1 {
+			o.enter("list", d, "")
+		}
 		o.chain.ops++
 		entries, err := readDirents(fd, o.buffer[:])
 		if err != nil {
@@ -325,6 +327,9 @@ func (o *owner) identify(d *dir, id fileID) {
 	o.forget(other)
 	if !d.forgotten {
 		o.ids[id] = d
+	}
+	if other.parent != nil && !other.parent.forgotten {
+		o.known(other.parent, other.name) // for what may have taken its place
 	}
 }
 

@@ -3,7 +3,6 @@ package watch
 import (
 	"cmp"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -162,7 +161,16 @@ func (o *owner) mountStates() []MountState {
 }
 
 // absolute is the path of rel for the kernel.
-func (o *owner) absolute(rel string) string { return filepath.Join(o.tree.path, rel) }
+func (o *owner) absolute(rel string) string {
+	switch {
+	case rel == ".":
+		return o.tree.path
+	case o.tree.path == "/":
+		return "/" + rel
+	default:
+		return o.tree.path + "/" + rel
+	}
+}
 
 // relative is the inverse of absolute for paths named by events.
 func (o *owner) relative(abs string) string {
