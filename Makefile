@@ -2,7 +2,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 FUZZTIME ?= 10s
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: build test race slow interop safety lint fuzz static systemd boot
+.PHONY: build test race slow interop safety lint fuzz static systemd boot mounts
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bundlewatch ./cmd/bundlewatch
@@ -48,3 +48,7 @@ systemd:
 # Runs the service under a real systemd; see test/systemd/boot.sh for what it needs and installs.
 boot:
 	test/systemd/boot.sh
+
+# Watches FUSE mounts that come, go and hang; see test/mounts/run.sh for what it needs and installs.
+mounts:
+	test/mounts/run.sh

@@ -95,7 +95,7 @@ func (o *owner) read(ctx context.Context, d *dir) error {
 	if err != nil {
 		return &fs.PathError{Op: "stat", Path: d.path(), Err: err}
 	}
-	if d.mount != nil && (st.id() != d.id || at != d.mount.at) {
+	if d.mount != nil && (at != d.mount.at || d.watched && st.id() != d.id) {
 		o.replaced(d)
 		return nil
 	}
@@ -118,7 +118,8 @@ func (o *owner) read(ctx context.Context, d *dir) error {
 	return nil
 }
 
-// replaced handles another directory under the name of a known one.
+// replaced handles another directory under the name of a known one, whose watch is with the old one. Where
+// there is no watch, a listing is enough, and inode numbers mean less: some FUSE servers make them up.
 func (o *owner) replaced(d *dir) {
 	if d.parent == nil {
 		o.checkRootSoon()

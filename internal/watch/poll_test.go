@@ -121,19 +121,35 @@ func TestPollKeepsToItsBudget(t *testing.T) {
 	})
 }
 
-// What no times show is found by the walk.
+// What no times show is found by the walk, in which every directory is read.
 func TestWalkReadsEverything(t *testing.T) {
-	bubble(t, 50, func(o *Options) { o.Rescan, o.PollOps = 10*time.Minute, 1200 }, func(t *testing.T, p *polled) {
-		p.pass(time.Minute)
-		o := p.out.w.State()
-		p.pass(9 * time.Minute)
-		most := int64(0)
-		for range 10 * 60 {
-			p.pass(time.Second)
-			most = max(most, p.out.w.State().ScanOps)
+	const runs = 50
+	bubble(t, runs, func(o *Options) { o.Rescan = 10 * time.Minute }, func(t *testing.T, p *polled) {
+		most := func(d time.Duration) (ops int64) {
+			for ; d > 0; d -= time.Second {
+				p.pass(time.Second)
+				ops = max(ops, p.out.w.State().ScanOps)
+			}
+			return ops
 		}
-		require.Greater(t, most, o.Ops/1000)
-		require.Greater(t, most, int64(50*3))
+		p.pass(time.Minute)
+		usual := most(7 * time.Minute)
+		require.Greater(t, most(4*time.Minute), usual+2*runs, "11 minutes after the first listing")
+		p.pass(time.Minute)
+		require.LessOrEqual(t, most(6*time.Minute), usual)
+	})
+}
+
+// A walk that does not fit into one pass is spread over several, each of which visits all.
+func TestWalkIsSpread(t *testing.T) {
+	const runs, budget = 50, 1200
+	bubble(t, runs, func(o *Options) { o.Rescan, o.PollOps = 10*time.Minute, budget }, func(t *testing.T, p *polled) {
+		p.pass(time.Minute)
+		for range 20 {
+			scans, ops := p.out.w.State().Scans, p.spend(time.Minute)
+			require.Greater(t, p.out.w.State().Scans, scans+4, "visited in 15 s, whatever else is done")
+			require.LessOrEqual(t, ops, int64(budget+60*2+20))
+		}
 	})
 }
 

@@ -84,11 +84,18 @@ func TestNothingIsBlockedWhenIdle(t *testing.T) {
 // A watcher that waits for the receiver of its facts does not blame the file system.
 func TestWaitForTheReceiverIsNotBlocked(t *testing.T) {
 	root := t.TempDir()
-	write(t, filepath.Join(root, "a.ckpt"), "x")
-	opts := options(root)
-	r := start(t, opts)
-	require.Eventually(t, func() bool { return !r.w.Progress().Beat.IsZero() && r.w.Progress().Blocked == Blocked{} }, patience, time.Millisecond)
-	r.fact(Settled, "a.ckpt")
+	w, err := New(options(root))
+	require.NoError(t, err)
+	during := Blocked{Op: "nothing was told"}
+	o := newOwner(w, func(Fact) { during = w.Progress().Blocked })
+	o.enter("list", &dir{name: "."}, "")
+	before := w.Progress().Blocked
+	o.emit(Fact{})
+	require.Equal(t, Blocked{}, during)
+	after := w.Progress().Blocked
+	require.Equal(t, "list", after.Op)
+	require.Equal(t, root, after.Path)
+	require.False(t, after.Since.Before(before.Since))
 }
 
 func TestRescanListsWhatNobodyTold(t *testing.T) {

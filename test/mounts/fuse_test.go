@@ -195,7 +195,7 @@ func TestFUSEBelowALocalRoot(t *testing.T) {
 		state := r.State()
 		require.Len(t, state.Mounts, 2)
 		require.Equal(t, "inotify", state.Mounts[0].Source)
-		require.Equal(t, 2, state.Watches)
+		require.Equal(t, 2, state.Watches, "%+v", state)
 		remote := state.Mounts[1]
 		require.Equal(t, point, remote.Path)
 		require.Equal(t, "poll", remote.Source)
@@ -219,6 +219,7 @@ func TestFUSEBelowALocalRoot(t *testing.T) {
 		require.NoError(t, os.Remove(filepath.Join(root, "local", "d.ckpt")))
 		r.told(watch.Gone, "local/d.ckpt")
 		s.kill()
+		require.NoError(t, os.RemoveAll(filepath.Join(behind, "run2")))
 	}
 }
 
