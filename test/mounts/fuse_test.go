@@ -32,6 +32,7 @@ func need(t *testing.T) {
 	if os.Getenv("BUNDLEWATCH_MOUNTS") == "" {
 		t.Skip("mounts file systems: make mounts")
 	}
+	t.Parallel() // they wait for files to settle, mostly
 }
 
 // server is a running bindfs.
@@ -53,18 +54,16 @@ func mount(t *testing.T, behind, point string) *server {
 	require.NoError(t, s.cmd.Start())
 	go func() { s.ended <- s.cmd.Wait() }()
 	t.Cleanup(s.kill)
-	require.Eventually(t, func() bool { return isMounted(t, point) || len(s.ended) > 0 }, patience, 10*time.Millisecond)
-	if !isMounted(t, point) {
+	require.Eventually(t, func() bool { return isMounted(point) || len(s.ended) > 0 }, patience, 10*time.Millisecond)
+	if !isMounted(point) {
 		t.Skipf("FUSE does not work here: %s", said.String())
 	}
 	return s
 }
 
-func isMounted(t *testing.T, point string) bool {
-	t.Helper()
+func isMounted(point string) bool {
 	table, err := os.ReadFile("/proc/self/mountinfo")
-	require.NoError(t, err)
-	return strings.Contains(string(table), " "+point+" ")
+	return err == nil && strings.Contains(string(table), " "+point+" ")
 }
 
 // kill ends the server, also one that is stopped, and what hangs in its file system.
@@ -221,6 +220,28 @@ func TestFUSEBelowALocalRoot(t *testing.T) {
 		s.kill()
 		require.NoError(t, os.RemoveAll(filepath.Join(behind, "run2")))
 	}
+}
+
+func TestLocalMountBelowFUSE(t *testing.T) {
+	need(t)
+	behind, root := t.TempDir(), t.TempDir()
+	point := filepath.Join(root, "scratch")
+	require.NoError(t, os.Mkdir(filepath.Join(behind, "scratch"), 0o755))
+	mount(t, behind, root)
+	r := start(t, root)
+	r.until("listed", func() bool { return r.State().Scans > 0 })
+	require.NoError(t, unix.Mount("tmpfs", point, "tmpfs", 0, "size=1m"))
+	t.Cleanup(func() { _ = unix.Unmount(point, unix.MNT_DETACH) })
+	r.until("watched", func() bool { return r.State().Watches == 1 })
+	write(t, filepath.Join(point, "run1", "a.ckpt"), "x")
+	r.told(watch.Settled, "scratch/run1/a.ckpt")
+	require.Equal(t, watch.ClosedYes, r.last["scratch/run1/a.ckpt"].Evidence.Closed)
+	mounts := r.State().Mounts
+	require.Len(t, mounts, 2)
+	require.Equal(t, "poll", mounts[0].Source)
+	require.Equal(t, "inotify", mounts[1].Source)
+	require.Equal(t, "tmpfs", mounts[1].FileSystem)
+	require.Less(t, mounts[1].Settle, watch.NetworkSettle)
 }
 
 // A server that does not answer holds up its own root only, visibly, and no shutdown.
