@@ -133,13 +133,14 @@ func (o *owner) remounts() {
 	}
 }
 
-// remount looks anew at a directory on or from which something was mounted.
+// remount looks anew at a directory on or from which something was mounted. Where it has a watch, that one
+// and those below are with the old file system; a polled one is found to be another when it is listed.
 func (o *owner) remount(rel string) {
 	d, name := o.find(rel)
 	if d == nil {
 		return
 	}
-	if child := d.dirs[name]; child != nil {
+	if child := d.dirs[name]; child != nil && child.watched {
 		o.forget(child)
 	}
 	o.examine(d, name)
