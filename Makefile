@@ -7,7 +7,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 BINARY ?= bundlewatch
 
-.PHONY: build install uninstall test race slow soak interop safety lint fuzz static systemd boot
+.PHONY: build install uninstall test race slow soak interop safety lint fuzz static systemd boot mounts
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bundlewatch ./cmd/bundlewatch
@@ -75,3 +75,7 @@ systemd:
 # Runs the service under a real systemd; see test/systemd/boot.sh for what it needs and installs.
 boot:
 	test/systemd/boot.sh
+
+# Watches FUSE mounts that come, go and hang; see test/mounts/run.sh for what it needs and installs.
+mounts:
+	test/mounts/run.sh
