@@ -107,7 +107,7 @@ func (t *tracer) follow() error {
 func (t *tracer) nextStop() (tid, signal int, err error) {
 	for {
 		var ws unix.WaitStatus
-		tid, err := wait(-1, &ws)
+		tid, err := wait(-t.pid, &ws)
 		switch {
 		case errors.Is(err, unix.ECHILD):
 			return 0, 0, nil
@@ -122,7 +122,8 @@ func (t *tracer) nextStop() (tid, signal int, err error) {
 	}
 }
 
-// wait waits for a child or tracee of this thread.
+// wait waits for a child or tracee of this thread; a negative pid is a process group, which holds the program
+// and its threads alone, since the thread may have started other programs before.
 func wait(pid int, ws *unix.WaitStatus) (int, error) {
 	for {
 		tid, err := unix.Wait4(pid, ws, unix.WALL|unix.WNOTHREAD, nil)
