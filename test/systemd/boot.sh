@@ -448,6 +448,10 @@ run_as_alice() { # run_as_alice LABEL
   eventually 60 archives_in /home/alice/.local/share/bundlewatch/artifacts pairs ||
     fail "bundles of the service of a user: $(diff "$work/want" "$work/got")"
   all_closed /home/alice/.local/share/bundlewatch/artifacts
+  if has_verb status; then
+    as_alice bundlewatch status --json --config /home/alice/.config/bundlewatch/bundlewatch.toml | says /home/alice/runs ||
+      fail "the service of a user does not answer to bundlewatch status"
+  fi
   as_alice systemctl --user reload bundlewatch-user || fail "systemctl --user reload"
   inside kill -KILL "$alice_pid"
   eventually 30 alice_is_restarted || fail "after a crash the service of a user is $(show_alice ActiveState)"

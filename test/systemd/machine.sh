@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # A Debian of its own, booted with a real systemd in a container. Sourced by boot.sh.
 #
 # Needs root, and debootstrap and systemd-nspawn, which are installed where apt-get can. The Debian is kept
