@@ -73,6 +73,7 @@ func twoSets(b *bench) map[string]checker.Set {
 // The daemon is killed before each call that changes something in the artifact directory, from its start
 // to its end: the next one publishes what is missing, and nothing twice.
 func TestKillOfTheDaemonBeforeEverySystemCall(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	want := twoSets(b)
 	counts := tallies{}
@@ -98,6 +99,7 @@ var canFailUnderDaemon = append([]string{"unlinkat", "close"}, canFail...)
 // Each call of a daemon fails once. It goes on by itself, or ends with the cause and is started again, as
 // systemd does.
 func TestFailureOfEverySystemCallOfTheDaemon(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	want := twoSets(b)
 	for _, tc := range []struct {
@@ -105,6 +107,7 @@ func TestFailureOfEverySystemCallOfTheDaemon(t *testing.T) {
 		errno unix.Errno
 	}{{enospcDaemon, unix.ENOSPC}, {eioDaemon, unix.EIO}, {edquotDaemon, unix.EDQUOT}, {erofsDaemon, unix.EROFS}} {
 		t.Run(unix.ErrnoName(tc.errno), func(t *testing.T) {
+			t.Parallel()
 			b := &bench{T: t, dir: b.dir, artifacts: b.artifacts, runs: b.runs}
 			counts := tallies{}
 			b.everyPoint(want, canFailOnce, func(b *bench, n int) {
@@ -143,6 +146,7 @@ func (b *bench) judgeRepair(r program.Result, errno unix.Errno, at tracer.Call, 
 
 // Each write of the daemon writes a half only, and then the disk is full.
 func TestHalfOfEveryWriteOfTheDaemon(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	want := twoSets(b)
 	counts := tallies{}

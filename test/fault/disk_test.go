@@ -150,6 +150,7 @@ func passOnAFullDisk(d *disk, leave int64) {
 }
 
 func TestDaemonOnAFullDisk(t *testing.T) {
+	t.Parallel()
 	for _, kind := range disks {
 		for name, leave := range map[string]int64{kind.name: nearlyFull, kind.name + " to the brim": 0} {
 			t.Run(name, func(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 
 // together is how many interrupted daemons are waited for at once: most of their time they wait to try
 // again.
-const together = "16"
+const together = "24"
 
 func TestMain(m *testing.M) {
 	flag.Parse()

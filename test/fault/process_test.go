@@ -15,7 +15,7 @@ import (
 )
 
 // patience is how long the suite waits for what must come; no test depends on when it comes.
-const patience = 60 * time.Second
+const patience = 2 * time.Minute
 
 // eventually waits on this goroutine until something is so.
 func eventually(t testing.TB, what string, so func() bool) {

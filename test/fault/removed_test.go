@@ -13,6 +13,7 @@ import (
 // Somebody removes the whole artifact directory under the daemon. It makes and locks a new one, and bundles
 // again what is still there; a new daemon finds nothing to do.
 func TestRemovedArtifactDirectory(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	if !strings.Contains(program.Run(t, "help").Stdout, "bundlewatch status") {
 		t.Skip("this program makes no artifact directory anew while it runs")

@@ -15,6 +15,7 @@ import (
 // The daemon stands still for longer than sets are waited for, as on a machine that sleeps, while trainers
 // elsewhere go on: everything that is complete when it wakes up is bundled once.
 func TestSuspendedDaemon(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	want := map[string]checker.Set{"r1/before": b.addSet("before", 200_000, 1)}
 	half := newCheckpoint(b, 200_000, 50)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -77,6 +78,8 @@ func (r row) pattern() *regexp.Regexp {
 // read finds the row in the page, where it must be once.
 func (r row) read(t testing.TB) (told tally) {
 	t.Helper()
+	pageMu.Lock()
+	defer pageMu.Unlock()
 	text, err := os.ReadFile(page)
 	require.NoError(t, err)
 	found := r.pattern().FindAllSubmatch(text, -1)
@@ -88,9 +91,13 @@ func (r row) read(t testing.TB) (told tally) {
 	return told
 }
 
+var pageMu sync.Mutex
+
 // write puts what was found into the page.
 func (r row) write(t testing.TB, total tally, counts tallies) {
 	t.Helper()
+	pageMu.Lock()
+	defer pageMu.Unlock()
 	require.Equal(t, 1, stride(), "the page is written with BUNDLEWATCH_STRIDE=1, as make crash does")
 	text, err := os.ReadFile(page)
 	require.NoError(t, err)

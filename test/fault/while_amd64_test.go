@@ -17,6 +17,7 @@ import (
 // For a while nothing in the artifact directory can be changed. The daemon tells the cause once for all sets,
 // tries again, and goes on by itself when the disk is mended; what was published stays as it was.
 func TestDiskThatFailsForAWhile(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	for _, errno := range []unix.Errno{unix.ENOSPC, unix.EDQUOT, unix.EROFS, unix.EIO} {
 		t.Run(unix.ErrnoName(errno), func(t *testing.T) {
