@@ -7,7 +7,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 BINARY ?= bundlewatch
 
-.PHONY: build install uninstall test race slow soak interop safety lint fuzz static systemd boot mounts
+.PHONY: build install uninstall test race slow crash soak interop safety lint fuzz static systemd boot mounts
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bundlewatch ./cmd/bundlewatch
@@ -43,6 +43,16 @@ race:
 # What takes minutes or gigabytes.
 slow:
 	BUNDLEWATCH_SLOW=1 go test -count=1 -timeout 20m $(TESTFLAGS) ./internal/bundle ./test/...
+
+# Ten trainers for SOAK against the daemon with the race detector; `slow` does it for a minute.
+SOAK ?= 10m
+soak:
+	BUNDLEWATCH_SLOW=1 SOAK=$(SOAK) go test -count=1 -timeout 60m -v ./test/soak
+
+# Interrupts the daemon at every single system call, where `slow` takes every twelfth. With
+# BUNDLEWATCH_WRITE=1 it writes the table of docs/reliability.md.
+crash:
+	BUNDLEWATCH_SLOW=1 BUNDLEWATCH_STRIDE=1 go test -count=1 -timeout 40m $(TESTFLAGS) -run 'Every|Table' ./test/fault
 
 # Loads bundles with real PyTorch; see test/interop/run.sh for what it needs and installs.
 interop:

@@ -1,14 +1,13 @@
 package fault
 
 import (
-	"fmt"
 	"maps"
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/bundlewatch/bundlewatch/test/internal/checker"
 	"github.com/bundlewatch/bundlewatch/test/internal/tracer"
 )
 
@@ -18,56 +17,22 @@ func (b *bench) touchesArtifacts(c tracer.Call) bool {
 	return c.Changes && (c.Path == b.artifacts || c.Path == b.dir || strings.HasPrefix(c.Path, b.artifacts+"/"))
 }
 
-// tally is what was tried at the calls of one name, and what went wrong.
-type tally struct{ points, torn, lost, duplicated int }
-
-func (t *tally) add(o tally) {
-	t.points += o.points
-	t.torn += o.torn
-	t.lost += o.lost
-	t.duplicated += o.duplicated
-}
-
-type tallies map[string]*tally
-
-func (t tallies) of(name string) *tally {
-	if t[name] == nil {
-		t[name] = &tally{}
-	}
-	return t[name]
-}
-
-func (t tallies) total() tally {
-	var sum tally
-	for _, one := range t {
-		sum.add(*one)
-	}
-	return sum
-}
-
-func (t tallies) String() string {
-	var s strings.Builder
-	row := func(name string, one tally) {
-		fmt.Fprintf(&s, "\n| %-15s | %5d | %4d | %4d | %4d |", name, one.points, one.torn, one.lost, one.duplicated)
-	}
-	fmt.Fprintf(&s, "\n| %-15s | %5s | %4s | %4s | %4s |\n|---|---|---|---|---|", "system call", "tried", "torn", "lost", "dupl")
-	for _, name := range slices.Sorted(maps.Keys(t)) {
-		row(name, *t[name])
-	}
-	row("all", t.total())
-	return s.String()
-}
-
 // judge counts what an interrupted pass and the pass after it left.
-func (b *bench) judge(count *tally, want map[string]set) {
+func (b *bench) judge(count *tally, want map[string]checker.Set) {
 	b.Helper()
 	count.points++
-	if _, err := published(b.artifacts); err != nil {
+	if _, err := checker.Published(b.artifacts); err != nil {
 		count.torn++
 		b.Errorf("after the interruption: %v", err)
 	}
 	b.mustOnce()
-	got, err := published(b.artifacts)
+	b.compare(count, want)
+}
+
+// compare counts what is missing and what is too much.
+func (b *bench) compare(count *tally, want map[string]checker.Set) {
+	b.Helper()
+	got, err := checker.Published(b.artifacts)
 	require.NoError(b, err)
 	for key, s := range want {
 		if !maps.Equal(got[key], s) {
@@ -85,7 +50,7 @@ func (b *bench) judge(count *tally, want map[string]set) {
 // directory: whatever is there is whole, and the next pass publishes what is missing, and nothing twice.
 func TestKillBeforeEverySystemCall(t *testing.T) {
 	b := newBench(t)
-	want := map[string]set{"r1/1": b.addSet("1", memberSize, 1), "r1/2": b.addSet("2", memberSize, 11)}
+	want := map[string]checker.Set{"r1/1": b.addSet("1", memberSize, 1), "r1/2": b.addSet("2", memberSize, 11)}
 	counts := tallies{}
 	for n := 1; ; n++ {
 		b.forget()
@@ -101,10 +66,8 @@ func TestKillBeforeEverySystemCall(t *testing.T) {
 		b.judge(counts.of(at.Name), want)
 		require.False(t, t.Failed(), "killed before call %d: %s %q", n, at.Name, at.Path)
 	}
-	t.Log(counts)
+	b.record(killOnce, counts)
 	for _, name := range []string{"write", "fsync", "renameat2", "mkdirat", "openat"} {
 		require.NotZero(t, counts.of(name).points, "no %s was met: the tracer sees too little", name)
 	}
-	total := counts.total()
-	require.Zero(t, total.torn+total.lost+total.duplicated)
 }

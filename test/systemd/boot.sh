@@ -80,7 +80,7 @@ install_service() {
   inside install -D -m 644 /host/bundlewatch.toml /etc/bundlewatch/bundlewatch.toml
   [ "$(inside stat --format=%a:%U:%G "$state" "$artifacts")" = "$(printf '%s\n' 750:bundlewatch:bundlewatch{,})" ] ||
     fail "systemd-tmpfiles made $(inside ls -ld "$state" "$artifacts")"
-  inside /lib/systemd/systemd-sysctl --cat-config | grep -q '^fs.inotify.max_user_watches' || fail "systemd-sysctl does not find the file"
+  inside /lib/systemd/systemd-sysctl --cat-config | says '^fs.inotify.max_user_watches' || fail "systemd-sysctl does not find the file"
   # Another user's files, closed to everyone else, as Lightning leaves them.
   inside useradd --create-home trainer
   inside cp -r /host/runs /home/trainer/runs
@@ -166,7 +166,7 @@ test_sandbox() {
   [ "$(inside readlink "/proc/$pid/ns/net")" != "$(inside readlink /proc/1/ns/net)" ] || fail "the service has a network"
   [ "$(show IOSchedulingClass):$(show CPUWeight):$(show Nice)" = 3:20:10 ] ||
     fail "I/O class, CPU weight and niceness are $(show IOSchedulingClass), $(show CPUWeight), $(show Nice)"
-  inside ionice -p "$pid" | grep -q idle || fail "its I/O class is $(inside ionice -p "$pid")"
+  inside ionice -p "$pid" | says idle || fail "its I/O class is $(inside ionice -p "$pid")"
   echo "sandbox: two capabilities, no network, idle I/O, nothing writable but $artifacts"
 }
 
@@ -177,7 +177,7 @@ journal() { # journal PRIORITY: what the service itself logged with it
 test_journal() {
   local line field broken=/home/trainer/runs/pairs/broken/checkpoints
   journal 6 >"$work/journal"
-  line=$(grep -F '"message":"bundle published"' "$work/journal" | head -n 1)
+  line=$(grep -m 1 -F '"message":"bundle published"' "$work/journal")
   for field in level time watch key path bytes tensors seconds; do
     grep -qF "\"$field\":" <<<"$line" || fail "no $field in the journal's line of a bundle: $line"
   done
@@ -185,7 +185,7 @@ test_journal() {
   inside install -D -m 600 -o trainer /dev/null "$broken/autoencoder-epoch=00.ckpt"
   inside sh -c "head -c 5000 /dev/urandom >$broken/autoencoder-epoch=00.ckpt; cp $broken/autoencoder-epoch=00.ckpt $broken/diffraction_to_obj-epoch=00.ckpt"
   eventually 30 has_refusal || fail "the journal does not tell of a refusal: $(journal 4)"
-  grep -F '"message":"refused"' "$work/refusals" | grep -F '"reason":' | grep -qF '"path":"/home/trainer/runs/pairs/broken' ||
+  grep -F '"message":"refused"' "$work/refusals" | grep -F '"reason":' | says '"path":"/home/trainer/runs/pairs/broken' ||
     fail "a refusal without reason and path: $(cat "$work/refusals")"
   sleep 3
   has_refusal
@@ -197,7 +197,7 @@ test_journal() {
 
 has_refusal() { journal 4 >"$work/refusals" && grep -qF '"message":"refused"' "$work/refusals"; }
 
-has_verb() { inside bundlewatch help | grep -qE "^ +bundlewatch $1\b"; }
+has_verb() { inside bundlewatch help | says "^ +bundlewatch $1\b"; }
 
 status_as() { # status_as GROUP
   inside setpriv --reuid=trainer --regid="$1" --clear-groups bundlewatch status --json --config /etc/bundlewatch/bundlewatch.toml
@@ -259,7 +259,7 @@ write_big_member() { # write_big_member FILE: 768 MiB of zeros, as safetensors
 # Stops the service as soon as something is being written into the stage.
 stop_while_packing() {
   inside timeout 50 bash -c '
-    until find "$1/.staging" -mindepth 2 -name wts.h5.zip -size +1M 2>/dev/null | grep -q .; do sleep 0.01; done
+    until find "$1/.staging" -mindepth 2 -name wts.h5.zip -size +1M 2>/dev/null | grep . >/dev/null; do sleep 0.01; done
     systemctl stop bundlewatch' - "$artifacts"
 }
 
@@ -299,7 +299,7 @@ test_bad_reload() {
   inside systemctl reload bundlewatch || fail "systemctl reload"
   eventually 20 status_says "old config stays in force" || fail "the status after a bad reload: $(show StatusText)"
   [ "$(show ActiveState):$(show MainPID)" = "active:$pid" ] || fail "a bad reload ended the service"
-  inside journalctl --no-pager --unit=bundlewatch | grep -qF nonsense || fail "the journal does not name the unknown key"
+  inside journalctl --no-pager --unit=bundlewatch | says nonsense || fail "the journal does not name the unknown key"
   echo "bad reload: $(show StatusText)"
 }
 
@@ -330,8 +330,8 @@ test_watchdog() {
   inside kill -STOP "$pid"
   eventually 30 is_restarted || fail "after a stall the service is $(show ActiveState) with $(show NRestarts) restarts"
   [ "$(show MainPID)" != "$pid" ] || fail "the watchdog did not end the process"
-  inside journalctl --no-pager --unit=bundlewatch --grep='Watchdog timeout' --quiet | grep -q . || fail "it was not the watchdog"
-  inside journalctl --no-pager --unit=bundlewatch --grep='goroutine' --quiet | grep -q . ||
+  inside journalctl --no-pager --unit=bundlewatch --grep='Watchdog timeout' --quiet | says . || fail "it was not the watchdog"
+  inside journalctl --no-pager --unit=bundlewatch --grep='goroutine' --quiet | says . ||
     fail "the journal does not show where the process stood"
   sleep 1
   archives pairs unified || fail "bundles after a stall: $(diff "$work/want" "$work/got")"
@@ -386,7 +386,7 @@ test_no_capabilities() {
   inside chmod -R go+rX /home/trainer
   inside systemctl start bundlewatch || fail "the service does not start without capabilities"
   eventually 60 archives pairs || fail "bundles without capabilities: $(diff "$work/want" "$work/got")"
-  inside grep -rhF --include=bundle_manifest.json '"closed":' "$artifacts" | grep -qF '"closed": "unknown' ||
+  inside grep -rhF --include=bundle_manifest.json '"closed":' "$artifacts" | says '"closed": "unknown' ||
     fail "evidence without leases: $(inside grep -rhF '"closed":' "$artifacts")"
   inside chmod -R u=rwX,go= /home/trainer
   echo "without capabilities: $(wc -l <"$work/got") bundles of what all may read, whether closed is unknown"
@@ -406,7 +406,7 @@ test_as_user() {
 
 as_alice() { inside setpriv --reuid="$alice" --regid="$alice" --clear-groups env HOME=/home/alice XDG_RUNTIME_DIR="/run/user/$alice" "$@"; }
 
-alice_is_up() { as_alice systemctl --user is-system-running | grep -qE 'running|degraded'; }
+alice_is_up() { as_alice systemctl --user is-system-running | says 'running|degraded'; }
 
 show_alice() { as_alice systemctl --user show --value --property="$1" bundlewatch-user; }
 
@@ -448,6 +448,10 @@ run_as_alice() { # run_as_alice LABEL
   eventually 60 archives_in /home/alice/.local/share/bundlewatch/artifacts pairs ||
     fail "bundles of the service of a user: $(diff "$work/want" "$work/got")"
   all_closed /home/alice/.local/share/bundlewatch/artifacts
+  if has_verb status; then
+    as_alice bundlewatch status --json --config /home/alice/.config/bundlewatch/bundlewatch.toml | says /home/alice/runs ||
+      fail "the service of a user does not answer to bundlewatch status"
+  fi
   as_alice systemctl --user reload bundlewatch-user || fail "systemctl --user reload"
   inside kill -KILL "$alice_pid"
   eventually 30 alice_is_restarted || fail "after a crash the service of a user is $(show_alice ActiveState)"

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # A Debian of its own, booted with a real systemd in a container. Sourced by boot.sh.
 #
 # Needs root, and debootstrap and systemd-nspawn, which are installed where apt-get can. The Debian is kept
@@ -57,9 +58,12 @@ eventually() { # eventually SECONDS COMMAND...: until it succeeds
   done
 }
 
+# grep -q ends early, and what writes into it then fails.
+says() { grep -E "$1" >/dev/null; } # says PATTERN: does a line of the input match?
+
 find_leader() { leader=$(pgrep --parent "$nspawn" --oldest); }
 
-is_up() { inside systemctl is-system-running | grep -qE 'running|degraded'; }
+is_up() { inside systemctl is-system-running | says 'running|degraded'; }
 
 boot() {
   # All that is written goes to memory and is gone with the machine.

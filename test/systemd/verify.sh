@@ -48,6 +48,18 @@ has_capabilities() { # has_capabilities NAME...: the unit has exactly these
   done
 }
 
+# What `make install` puts somewhere, `make uninstall` takes away, and nothing else.
+install_and_uninstall() {
+  local repo=$units/.. left
+  mkdir -p "$work/dest/usr/bin" && touch "$work/dest/usr/bin/other"
+  make -s -C "$repo" install BINARY="$binary" DESTDIR="$work/dest" PREFIX=/usr || failed=1
+  grep -qx 'ExecStart=/usr/bin/bundlewatch run .*' "$work/dest/usr/lib/systemd/system/bundlewatch.service" || failed=1
+  echo "make install: $(find "$work/dest" -type f ! -name other | wc -l) files"
+  make -s -C "$repo" uninstall DESTDIR="$work/dest" PREFIX=/usr || failed=1
+  left=$(cd "$work/dest" && find . -type f)
+  [ "$left" = ./usr/bin/other ] || { echo "after make uninstall: $left"; failed=1; }
+}
+
 apply_sysusers_and_tmpfiles() {
   if ! command -v systemd-sysusers >/dev/null || ! command -v systemd-tmpfiles >/dev/null; then
     echo "SKIP: sysusers and tmpfiles: systemd-sysusers or systemd-tmpfiles is not installed"
@@ -97,6 +109,7 @@ for drop_in in "$units"/drop-ins/*.conf; do
   esac
 done
 has_capabilities CAP_DAC_READ_SEARCH CAP_LEASE
+install_and_uninstall
 apply_sysusers_and_tmpfiles
 apply_sysctl
 

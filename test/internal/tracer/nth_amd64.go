@@ -37,3 +37,10 @@ func (x *Nth) Hit() (at Call, ok bool) {
 	defer x.mu.Unlock()
 	return x.at, x.met >= x.N
 }
+
+// Met returns how many of the chosen calls there were so far.
+func (x *Nth) Met() int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.met
+}

@@ -1,6 +1,7 @@
 package tracer
 
 import (
+	"errors"
 	"os"
 	"runtime"
 	"sync"
@@ -66,7 +67,7 @@ func (p *Process) run(react func(Call) Reaction, args []string, started func()) 
 		return
 	}
 	argv := append([]string{program.Path()}, args...)
-	p.Pid, p.err = syscall.ForkExec(argv[0], argv, &syscall.ProcAttr{Env: os.Environ(), Sys: &syscall.SysProcAttr{Ptrace: true},
+	p.Pid, p.err = syscall.ForkExec(argv[0], argv, &syscall.ProcAttr{Env: os.Environ(), Sys: &syscall.SysProcAttr{Ptrace: true, Setpgid: true},
 		Files: []uintptr{0, p.stdout.Fd(), p.stderr.Fd()}})
 	if p.err != nil {
 		return
@@ -91,10 +92,12 @@ func (p *Process) open() error {
 	return nil
 }
 
-// Signal sends a signal to the program.
+// Signal sends a signal to the program, if it still runs.
 func (p *Process) Signal(sig syscall.Signal) {
 	p.t.Helper()
-	require.NoError(p.t, syscall.Kill(p.Pid, sig))
+	if err := syscall.Kill(p.Pid, sig); !errors.Is(err, syscall.ESRCH) {
+		require.NoError(p.t, err)
+	}
 }
 
 // HasEnded tells whether the program has ended.

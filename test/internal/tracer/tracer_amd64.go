@@ -53,6 +53,15 @@ var signatures = map[uint64]signature{
 	unix.SYS_RENAMEAT:        {"renameat", 2, 3, true, 0},
 	unix.SYS_RENAMEAT2:       {"renameat2", 2, 3, true, 0},
 	unix.SYS_LINKAT:          {"linkat", 2, 3, true, 0},
+	unix.SYS_SYMLINKAT:       {"symlinkat", 1, 2, true, 0},
+	unix.SYS_UTIMENSAT:       {"utimensat", 0, 1, true, 0},
+	unix.SYS_FCHOWN:          {"fchown", 0, -1, true, 0},
+	unix.SYS_FCHOWNAT:        {"fchownat", 0, 1, true, 0},
+	unix.SYS_FSETXATTR:       {"fsetxattr", 0, -1, true, 0},
+	unix.SYS_STATX:           {"statx", 0, 1, false, 0},
+	unix.SYS_CLONE:           {"clone", -1, -1, false, 0},
+	unix.SYS_CLONE3:          {"clone3", -1, -1, false, 0},
+	unix.SYS_VFORK:           {"vfork", -1, -1, false, 0},
 	unix.SYS_FCHMODAT:        {"fchmodat", 0, 1, true, 0},
 	unix.SYS_FCHMOD:          {"fchmod", 0, -1, true, 0},
 	unix.SYS_FTRUNCATE:       {"ftruncate", 0, -1, true, 0},
@@ -107,7 +116,7 @@ func (t *tracer) follow() error {
 func (t *tracer) nextStop() (tid, signal int, err error) {
 	for {
 		var ws unix.WaitStatus
-		tid, err := wait(-1, &ws)
+		tid, err := wait(-t.pid, &ws)
 		switch {
 		case errors.Is(err, unix.ECHILD):
 			return 0, 0, nil
@@ -122,7 +131,8 @@ func (t *tracer) nextStop() (tid, signal int, err error) {
 	}
 }
 
-// wait waits for a child or tracee of this thread.
+// wait waits for a child or tracee of this thread; a negative pid is a process group, which holds the program
+// and its threads alone, since the thread may have started other programs before.
 func wait(pid int, ws *unix.WaitStatus) (int, error) {
 	for {
 		tid, err := unix.Wait4(pid, ws, unix.WALL|unix.WNOTHREAD, nil)
