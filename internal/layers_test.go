@@ -22,7 +22,7 @@ var layers = [][]string{
 	{"cmd/bundlewatch"},
 	{"internal/daemon"},
 	{"internal/watch", "internal/pair", "internal/snapshot", "internal/bundle", "internal/store", "internal/status"},
-	{"internal/checkpoint", "internal/pickle", "internal/config", "internal/pattern", "internal/zipfile"},
+	{"internal/checkpoint", "internal/pickle", "internal/config", "internal/pattern", "internal/zipfile", "internal/archivefile", "internal/pagecache"},
 }
 
 var siblings = map[string][]string{

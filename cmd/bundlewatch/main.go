@@ -34,7 +34,7 @@ func main() { os.Exit(run(os.Args[1:])) }
 
 // run executes a command line and returns the exit code.
 func run(args []string) int {
-	debug.SetGCPercent(50) // memory is for training
+	debug.SetGCPercent(25) // memory is for training
 	verb, rest := "help", []string{}
 	if len(args) > 0 {
 		verb, rest = args[0], args[1:]

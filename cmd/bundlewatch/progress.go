@@ -3,20 +3,35 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
 	"sync"
 	"time"
+
+	"golang.org/x/term"
 )
 
 // progressBar shows on a terminal how a pack advances: bytes, rate, time to go. It appears only when
 // a pack takes long enough to be waited for.
 type progressBar struct {
 	w     io.Writer
+	width func() int // of the terminal, in columns; 0 when it does not say
 	mu    sync.Mutex
 	name  string
 	total int64
 	done  int64
 	begin time.Time
 	shown time.Time
+}
+
+// newProgressBar shows progress on a terminal.
+func newProgressBar(terminal *os.File) *progressBar {
+	return &progressBar{w: terminal, width: func() int {
+		columns, _, err := term.GetSize(int(terminal.Fd()))
+		if err != nil {
+			return 0
+		}
+		return columns
+	}}
 }
 
 // Packs that are over sooner show nothing; the line is redrawn at most this often.
@@ -46,8 +61,20 @@ func (b *progressBar) line(now time.Time) string {
 	done := min(b.done, b.total)
 	rate := float64(b.done) / max(now.Sub(b.begin).Seconds(), 1e-3)
 	left := time.Duration(float64(b.total-done) / max(rate, 1) * float64(time.Second))
-	return fmt.Sprintf("packing %s  %s of %s  %d%%  %s/s  ETA %s", b.name, size(done), size(b.total), 100*done/max(b.total, 1),
+	numbers := fmt.Sprintf("  %s of %s  %d%%  %s/s  ETA %s", size(done), size(b.total), 100*done/max(b.total, 1),
 		size(int64(rate)), left.Round(time.Second))
+	return "packing " + b.fit(b.name, len("packing ")+len(numbers)) + numbers
+}
+
+// fit leaves out the beginning of a name when the line has no room for it beside taken columns: a line
+// that is wrapped could not be drawn over. The last column stays free, where some terminals wrap.
+func (b *progressBar) fit(name string, taken int) string {
+	width, runes := b.width(), []rune(name)
+	room := max(width-1-taken, 1)
+	if width == 0 || len(runes) <= room {
+		return name
+	}
+	return "…" + string(runes[len(runes)-room+1:])
 }
 
 // End implements daemon.Progress.

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -59,7 +60,8 @@ func contents(t testing.TB, source []byte) *Contents {
 		Watch: "w", Key: "run a/1", Params: pickle.NewDict("N", int64(64), "lr", 1e-3, "note", "<é>\x1b"), ParamsSource: "config files",
 		Parts: []Part{
 			Model(sentinel, Member{Role: "autoencoder", Payload: PayloadSentinel, Tensors: []checkpoint.Tensor{}}),
-			Model(model, Member{Role: "diffraction_to_obj", Payload: PayloadExtracted, StateDict: "state_dict", Tensors: s.Tensors, Dropped: c.Dropped(s)}),
+			Model(model, Member{Role: "diffraction_to_obj", Payload: PayloadExtracted, StateDict: "state_dict", Tensors: s.Tensors, Dropped: c.Dropped(s),
+				Source: &Source{Path: "/run/x.ckpt"}, Evidence: &Evidence{Quiet: "1s"}}),
 		},
 		Config: []File{{Name: "configs/a.json", Data: []byte("{}")}},
 	}
@@ -198,6 +200,92 @@ func TestVerifyNamesWhatIsWrong(t *testing.T) {
 	}
 }
 
+// A file was changed, and SHA256SUMS with it: the files of a bundle still have to agree with each other.
+func TestVerifyHoldsTheFilesAgainstEachOther(t *testing.T) {
+	replace := func(old, by string) func(string) string {
+		return func(text string) string { return strings.Replace(text, old, by, 1) }
+	}
+	for _, tc := range []struct {
+		name, file string
+		change     func(string) string
+		reason     string
+	}{
+		{"digest of the archive", ManifestName, replace(`"name": "wts.h5.zip"`, `"name": "other.zip"`), `"other.zip"`},
+		{"size of the archive", ManifestName, replace(`"bytes": `, `"bytes": 1`), "the archive"},
+		{"text after the manifest", ManifestName, func(text string) string { return text + "{}" }, "something follows"},
+		{"changed config", ManifestName, replace(`"config_changed": true`, `"config_changed": false`), "two versions"},
+		{"evidence", ManifestName, replace(`"evidence":`, `"other":`), "evidence"},
+		{"tree", TreeName, func(text string) string { return text + "  1  more\n" }, TreeName},
+		{"no tree", TreeName, func(string) string { return "" }, TreeName},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			dir := t.TempDir()
+			c := contents(t, torchZip(t, 10))
+			c.FirstConfig, c.ConfigChanged = []File{{Name: "configs/a.json", Data: []byte("[]")}}, true
+			pack(t, dir, c)
+			require.Empty(t, verify(t, dir).Problems)
+			path := filepath.Join(dir, tc.file)
+			data, err := os.ReadFile(path)
+			require.NoError(t, err)
+			changed := tc.change(string(data))
+			require.NotEqual(t, string(data), changed)
+			rewrite(t, path, []byte(changed))
+			resum(t, dir)
+			require.Contains(t, join(verify(t, dir).Problems), tc.reason)
+		})
+	}
+}
+
+// An archive that was packed anew is whole by itself, but it is not the one of the manifest.
+func TestVerifyHoldsTheArchiveAgainstTheManifest(t *testing.T) {
+	dir, other := t.TempDir(), t.TempDir()
+	c := contents(t, torchZip(t, 10))
+	pack(t, dir, c)
+	scaling, err := checkpoint.Save(pickle.NewDict("schema_version", "ci-entrypoints-v1"))
+	require.NoError(t, err)
+	c.Scaling = scaling
+	pack(t, other, c)
+	data, err := os.ReadFile(filepath.Join(other, ArchiveName))
+	require.NoError(t, err)
+	rewrite(t, filepath.Join(dir, ArchiveName), data)
+	resum(t, dir)
+	require.Contains(t, join(verify(t, dir).Problems), "says that the archive is")
+}
+
+func TestVerifyKnowsEveryWordOfTheRootManifest(t *testing.T) {
+	dir := t.TempDir()
+	pack(t, dir, contents(t, torchZip(t, 10)))
+	path := filepath.Join(dir, ArchiveName)
+	data, err := os.ReadFile(path)
+	require.NoError(t, err)
+	d, err := zipfile.Read(bytes.NewReader(data), int64(len(data)))
+	require.NoError(t, err)
+	e := d.Find(rootManifestName)
+	root := bytes.Replace(data[e.Data:e.Data+e.Size], []byte("2.0-pytorch"), []byte("9.9-pytorch"), 1)
+	was, is := binary.LittleEndian.AppendUint32(nil, e.CRC32), binary.LittleEndian.AppendUint32(nil, crc32.ChecksumIEEE(root))
+	copy(data[e.Data:], root)
+	rewrite(t, path, bytes.ReplaceAll(data, was, is))
+	require.Contains(t, join(verify(t, path).Problems), "manifest.dill is not what this program writes")
+}
+
+func rewrite(t *testing.T, path string, data []byte) {
+	t.Helper()
+	require.NoError(t, os.Chmod(path, 0o644))
+	require.NoError(t, os.WriteFile(path, data, 0o644))
+}
+
+// resum writes the SHA256SUMS of the files that a bundle has now.
+func resum(t *testing.T, dir string) {
+	t.Helper()
+	var digests []Digest
+	for _, name := range []string{TreeName, ManifestName, ArchiveName} {
+		data, err := os.ReadFile(filepath.Join(dir, name))
+		require.NoError(t, err)
+		digests = append(digests, digest(name, data))
+	}
+	rewrite(t, filepath.Join(dir, SumsName), renderSums(digests))
+}
+
 func join(problems []string) string {
 	var b bytes.Buffer
 	for _, p := range problems {
@@ -225,14 +313,15 @@ func TestPackStopsWhenTheContextDoes(t *testing.T) {
 
 func TestFindBundles(t *testing.T) {
 	root := t.TempDir()
-	for _, key := range []string{"w/a/1", "w/a/2", ".staging/x.1"} {
+	for _, key := range []string{"w/a/1", "w/a/2", "w/a/SHA256SUMS", "w/a/wts.h5.zip/1", ".staging/x.1"} {
 		dir := filepath.Join(root, key)
 		require.NoError(t, os.MkdirAll(dir, 0o755))
 		pack(t, dir, contents(t, torchZip(t, 10)))
 	}
 	found, err := Find(root)
 	require.NoError(t, err)
-	require.Equal(t, []string{filepath.Join(root, "w/a/1"), filepath.Join(root, "w/a/2")}, found)
+	require.Equal(t, []string{filepath.Join(root, "w/a/1"), filepath.Join(root, "w/a/2"),
+		filepath.Join(root, "w/a/SHA256SUMS"), filepath.Join(root, "w/a/wts.h5.zip/1")}, found)
 	_, err = Find(t.TempDir())
 	require.ErrorContains(t, err, "there are none")
 }

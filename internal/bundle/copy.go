@@ -2,148 +2,93 @@ package bundle
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
-	"hash"
 	"hash/crc32"
 	"io"
+	"os"
 
 	"github.com/bundlewatch/bundlewatch/internal/checkpoint"
 )
 
-const (
-	chunkSize  = 1 << 20
-	chunkCount = 4 // in flight: one being read, hashed for the member, hashed for the archive, written
-)
-
-// Progress is told how many bytes were written since the last call. It may be called from any
-// goroutine.
-type Progress func(bytes int64)
-
-// output is the archive being written: a file and the digest of all that went into it.
-type output struct {
-	file     io.Writer
-	sum      hash.Hash
-	free     chan []byte
-	progress Progress
+// fileReader reads a file, of which ranges can be shared.
+type fileReader interface {
+	io.ReaderAt
+	File() *os.File
 }
 
-func newOutput(file io.Writer, progress Progress) *output {
-	o := &output{file: file, sum: sha256.New(), free: make(chan []byte, chunkCount), progress: progress}
-	for range chunkCount {
-		o.free <- make([]byte, chunkSize)
-	}
-	return o
-}
-
-// copy writes a payload and returns the SHA-256 of it in hex. The source is read once; each range is
-// held against the CRC-32 that was saved for it, and a mismatch is the error of [checkpoint.ErrCRC].
-// Reading, the two hashes and writing overlap.
-func (o *output) copy(ctx context.Context, p *checkpoint.Payload) (string, error) {
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	read := make(chan []byte)
-	var readErr error
-	go func() {
-		defer close(read)
-		readErr = o.read(ctx, p, read)
-	}()
-	member := sha256.New()
-	written, writeErr := o.write(hashed(hashed(read, member), o.sum), stop)
-	switch {
-	case writeErr != nil:
-		return "", writeErr
-	case readErr != nil:
-		return "", readErr
-	case written != p.Size:
-		return "", fmt.Errorf("wrote %d bytes of a payload of %d", written, p.Size)
-	}
-	return hex.EncodeToString(member.Sum(nil)), nil
-}
-
-// read sends the bytes of the payload, in order, in buffers that write gives back.
-func (o *output) read(ctx context.Context, p *checkpoint.Payload, out chan<- []byte) error {
-	for _, s := range p.Segments {
-		var source io.Reader = &literal{s.Literal}
-		if s.Literal == nil {
-			source = io.NewSectionReader(p.Source, s.Offset, s.Size)
+// copy appends a payload. The source is read once; each range is held against the CRC-32 that was saved for
+// it, and a mismatch is the error of [checkpoint.ErrCRC].
+func (o *output) copy(p *checkpoint.Payload) error {
+	begin := o.offset()
+	file, _ := p.Source.(fileReader)
+	shared := 0 // segments of a run that was offered for sharing
+	for i, s := range p.Segments {
+		if file != nil && s.Literal == nil && i >= shared {
+			var size int64
+			shared, size = run(p.Segments, i)
+			if err := o.share(file.File(), s.Offset, size); err != nil {
+				return fmt.Errorf("copy %s: %w", s.Name(), err)
+			}
 		}
-		if err := o.readSegment(ctx, s, source, out); err != nil {
+		if err := o.copySegment(p.Source, s); err != nil {
 			return err
 		}
 	}
-	return nil
-}
-
-// literal reads bytes that are in memory already.
-type literal struct{ rest []byte }
-
-func (l *literal) Read(b []byte) (int, error) {
-	if len(l.rest) == 0 {
-		return 0, io.EOF
-	}
-	n := copy(b, l.rest)
-	l.rest = l.rest[n:]
-	return n, nil
-}
-
-func (o *output) readSegment(ctx context.Context, s checkpoint.Segment, source io.Reader, out chan<- []byte) error {
-	sum := crc32.NewIEEE()
-	for left := s.Size; left > 0; {
-		var buffer []byte
-		select {
-		case buffer = <-o.free:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-		buffer = buffer[:min(left, chunkSize)]
-		if n, err := io.ReadFull(source, buffer); err != nil {
-			o.free <- buffer[:chunkSize]
-			return fmt.Errorf("read %s at byte %d: %w", s.Name(), s.Offset+s.Size-left+int64(n), err)
-		}
-		left -= int64(len(buffer))
-		sum.Write(buffer)
-		select {
-		case out <- buffer:
-		case <-ctx.Done():
-			o.free <- buffer[:chunkSize]
-			return context.Cause(ctx)
-		}
-	}
-	if got := sum.Sum32(); got != s.CRC32 {
-		return checkpoint.ErrCRC(s.Record, s.CRC32, got)
+	if written := o.offset() - begin; written != p.Size {
+		return fmt.Errorf("wrote %d bytes of a payload of %d", written, p.Size)
 	}
 	return nil
 }
 
-// hashed passes buffers on after adding them to a digest.
-func hashed(in <-chan []byte, sum hash.Hash) <-chan []byte {
-	out := make(chan []byte)
-	go func() {
-		defer close(out)
-		for buffer := range in {
-			sum.Write(buffer)
-			out <- buffer
+// run returns the end and the bytes of the segments from i on that follow each other in the source, too.
+func run(segments []checkpoint.Segment, i int) (end int, size int64) {
+	for end = i; end < len(segments); end++ {
+		s := segments[end]
+		if s.Literal != nil || s.Offset != segments[i].Offset+size {
+			break
 		}
-	}()
-	return out
+		size += s.Size
+	}
+	return end, size
 }
 
-// write writes what it receives until the channel is closed. After an error it stops the reader and
-// drops what is still on the way.
-func (o *output) write(in <-chan []byte, stop func()) (written int64, err error) {
-	for buffer := range in {
-		if err == nil {
-			var n int
-			n, err = o.file.Write(buffer)
-			written += int64(n)
-			o.progress(int64(n))
-			if err != nil {
-				stop()
-			}
-		}
-		o.free <- buffer[:chunkSize]
+func (o *output) copySegment(source io.ReaderAt, s checkpoint.Segment) error {
+	if s.Literal != nil {
+		return o.append(s.Literal)
 	}
-	return written, err
+	var sum uint32
+	for read := int64(0); read < s.Size; {
+		room, err := o.room()
+		if err != nil {
+			return err
+		}
+		room = room[:min(s.Size-read, int64(len(room)))]
+		n, err := source.ReadAt(room, s.Offset+read)
+		if n < len(room) {
+			return fmt.Errorf("read %s at byte %d: %w", s.Name(), s.Offset+read+int64(n), unexpected(err))
+		}
+		sum = crc32.Update(sum, crc32.IEEETable, room)
+		o.filled(n)
+		read += int64(n)
+	}
+	if sum != s.CRC32 {
+		return checkpoint.ErrCRC(s.Record, s.CRC32, sum)
+	}
+	return nil
+}
+
+// unexpected names the end of a file that should not be there yet.
+func unexpected(err error) error {
+	if err == io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// cause returns why the output was given up, nil if it was not.
+func cause(ctx context.Context) error {
+	if ctx.Err() == nil {
+		return nil
+	}
+	return context.Cause(ctx)
 }

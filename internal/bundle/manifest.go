@@ -23,7 +23,7 @@ type Manifest struct {
 	Params        json.RawMessage `json:"params" doc:"what params.dill of every role holds; NaN and infinities as strings"`
 	ParamsSource  string          `json:"params_source" doc:"where the params come from: config files, or hyper_parameters of a role"`
 	Config        []Digest        `json:"config" doc:"frozen config files, as entries of the archive"`
-	ConfigChanged bool            `json:"config_changed" doc:"the config changed between the first member's appearance and the completion of the set: both versions are in the archive"`
+	ConfigChanged bool            `json:"config_changed" doc:"the config changed between the first member's appearance and the completion of the set: both versions are in the archive, of which the first may have no file"`
 	Notes         []string        `json:"notes" doc:"what a user should know: classes flattened, keys set twice, tensors left out, files not parsed, warnings"`
 	Provenance    Provenance      `json:"provenance" doc:"what differs between hosts and times"`
 }
@@ -103,6 +103,7 @@ type Provenance struct {
 	Published time.Time `json:"published" doc:"when the bundle was written"`
 	Host      string    `json:"host" doc:"host name"`
 	Root      string    `json:"root" doc:"root of the watch"`
+	Shared    int64     `json:"shared_bytes" doc:"bytes of the archive that share disk space with their sources, where the file system can (XFS, btrfs)"`
 	GitCommit string    `json:"git_commit,omitempty" doc:"commit checked out in the repository that the run lies in, if any"`
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash"
 	"os"
 	"path/filepath"
 	"strings"
@@ -28,8 +29,9 @@ type Contents struct {
 	// Scaling is torch_scaling_metadata.pt; nil when the run's configs are not known well enough.
 	Scaling *checkpoint.Payload
 	// Config is the run's config when the set was completed. FirstConfig is what it was when the first
-	// member appeared, where that is not the same.
+	// member appeared, where ConfigChanged says that it was not the same; there may have been none.
 	Config, FirstConfig []File
+	ConfigChanged       bool
 	// HyperParameters of members, as JSON, named after the role.
 	HyperParameters []File
 	Notes           []string
@@ -109,17 +111,18 @@ func Pack(ctx context.Context, dir string, c *Contents, progress Progress) (*Man
 		return nil, err
 	}
 	path := filepath.Join(dir, ArchiveName)
-	f, err := create(path)
+	o, err := newOutput(ctx, path, c.Size(), progress)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("create %q: %w", path, err)
 	}
-	w := &archiveWriter{output: newOutput(f, progress)}
-	err = w.write(ctx, entries, m)
-	if err := errors.Join(err, finish(f, err)); err != nil {
+	w := &archiveWriter{output: o}
+	size, err := o.finish(w.write(entries, m))
+	if err != nil {
 		return nil, fmt.Errorf("write %q: %w", path, err)
 	}
-	m.Archive = Digest{Name: ArchiveName, Bytes: w.layout.Offset() + w.tail, SHA256: hex.EncodeToString(w.sum.Sum(nil))}
-	return m, writeFile(filepath.Join(dir, TreeName), renderTree(w.listed, m.Archive.Bytes))
+	m.Archive = Digest{Name: ArchiveName, Bytes: size, SHA256: hex.EncodeToString(o.archive.Sum(nil))}
+	m.Provenance.Shared = o.file.Shared()
+	return m, writeFile(filepath.Join(dir, TreeName), renderTree(w.listed, size))
 }
 
 // manifest is what is known before the payloads are read.
@@ -129,7 +132,7 @@ func (c *Contents) manifest() (*Manifest, error) {
 		return nil, fmt.Errorf("write params: %w", err)
 	}
 	m := &Manifest{Schema: Schema, Watch: c.Watch, Key: c.Key, Params: params, ParamsSource: c.ParamsSource,
-		ConfigChanged: len(c.FirstConfig) > 0, Notes: append([]string{}, c.Notes...), Config: []Digest{}}
+		ConfigChanged: c.ConfigChanged, Notes: append([]string{}, c.Notes...), Config: []Digest{}}
 	for _, p := range c.Parts {
 		member := p.Member
 		member.Fingerprint = p.Fingerprint()
@@ -151,11 +154,11 @@ func placeOf(name string, size int64) zipfile.Place {
 // entries lays out everything but the in-archive manifest, which can only be written when the
 // members' digests are known.
 func (c *Contents) entries(m *Manifest) ([]entry, error) {
-	roles := &pickle.List{}
+	var roles []string
 	for _, p := range c.Parts {
-		roles.Items = append(roles.Items, p.Member.Role)
+		roles = append(roles, p.Member.Role)
 	}
-	root, err := pickle.EncodePlain(pickle.NewDict("models", roles, "version", archiveVersion, "backend", "pytorch"))
+	root, err := rootManifest(roles)
 	if err != nil {
 		return nil, fmt.Errorf("write %s: %w", rootManifestName, err)
 	}
@@ -187,6 +190,15 @@ func (c *Contents) entries(m *Manifest) ([]entry, error) {
 	return all, nil
 }
 
+// rootManifest is manifest.dill.
+func rootManifest(roles []string) ([]byte, error) {
+	models := &pickle.List{}
+	for _, role := range roles {
+		models.Items = append(models.Items, role)
+	}
+	return pickle.EncodePlain(pickle.NewDict("models", models, "version", archiveVersion, "backend", "pytorch"))
+}
+
 // EntryName writes what some reader of zips could stumble over (control characters, backslashes, bytes
 // that are not UTF-8) as %XX.
 func EntryName(path string) string {
@@ -209,16 +221,20 @@ func EntryName(path string) string {
 type archiveWriter struct {
 	*output
 	layout zipfile.Layout
-	tail   int64 // bytes of the central directory and the end records
 	listed []Digest
 }
 
-func (w *archiveWriter) write(ctx context.Context, entries []entry, m *Manifest) error {
-	for _, e := range entries {
-		d, err := w.add(ctx, e)
-		if err != nil {
+func (w *archiveWriter) write(entries []entry, m *Manifest) error {
+	sums := make([]hash.Hash, len(entries))
+	for i, e := range entries {
+		var err error
+		if sums[i], err = w.add(e); err != nil {
 			return err
 		}
+	}
+	w.settle()
+	for i, e := range entries {
+		d := w.list(e, sums[i])
 		switch {
 		case e.tree:
 			e.member.addFile(d)
@@ -226,34 +242,44 @@ func (w *archiveWriter) write(ctx context.Context, entries []entry, m *Manifest)
 			e.member.Digest = d
 		}
 	}
+	return w.writeInner(m)
+}
+
+// writeInner writes the in-archive manifest, which holds the digests of all else, and the end of the archive.
+func (w *archiveWriter) writeInner(m *Manifest) error {
 	inner, err := json.MarshalIndent(m.inner(), "", "  ")
 	if err != nil {
 		return fmt.Errorf("write %s: %w", innerName, err)
 	}
-	if _, err := w.add(ctx, bytesEntry(innerName, append(inner, '\n'))); err != nil {
+	e := bytesEntry(innerName, append(inner, '\n'))
+	sum, err := w.add(e)
+	if err != nil {
 		return err
 	}
-	end := checkpoint.Literal(w.layout.End())
-	w.tail = end.Size
-	_, err = w.copy(ctx, end)
-	return err
+	w.settle()
+	w.list(e, sum)
+	return w.append(w.layout.End())
 }
 
-func (w *archiveWriter) add(ctx context.Context, e entry) (Digest, error) {
+// add writes an entry. Its digest is complete when the output has settled.
+func (w *archiveWriter) add(e entry) (hash.Hash, error) {
 	header := w.layout.Add(zipfile.Header{Name: e.name, Size: e.payload.Size, CRC32: e.payload.CRC32, Place: placeOf(e.name, e.payload.Size)})
-	if _, err := w.copy(ctx, checkpoint.Literal(header)); err != nil {
-		return Digest{}, err
+	if err := w.append(header); err != nil {
+		return nil, err
 	}
-	sum, err := w.copy(ctx, e.payload)
-	if err != nil {
-		if e.member != nil {
-			err = &MemberError{Role: e.member.Role, Err: err}
-		}
-		return Digest{}, err
+	sum := w.begin()
+	defer w.end()
+	err := w.copy(e.payload)
+	if err != nil && e.member != nil {
+		err = &MemberError{Role: e.member.Role, Err: err}
 	}
-	d := Digest{Name: e.name, Bytes: e.payload.Size, SHA256: sum}
+	return sum, err
+}
+
+func (w *archiveWriter) list(e entry, sum hash.Hash) Digest {
+	d := Digest{Name: e.name, Bytes: e.payload.Size, SHA256: hex.EncodeToString(sum.Sum(nil))}
 	w.listed = append(w.listed, d)
-	return d, nil
+	return d
 }
 
 // MemberError says which role's payload could not be copied.

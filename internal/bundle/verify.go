@@ -63,9 +63,10 @@ func Find(path string) ([]string, error) {
 	return found, err
 }
 
+// looksLikeBundle tells whether a directory has a file of a bundle. A directory of that name is part of a key.
 func looksLikeBundle(dir string) bool {
 	for _, name := range []string{ManifestName, SumsName, ArchiveName} {
-		if _, err := os.Lstat(filepath.Join(dir, name)); err == nil {
+		if info, err := os.Lstat(filepath.Join(dir, name)); err == nil && !info.IsDir() {
 			return true
 		}
 	}
@@ -127,8 +128,10 @@ func (r *Report) verifyDirectory(ctx context.Context, dir string) *Manifest {
 			r.problem("%s lists %q, which is no file of a bundle", SumsName, name)
 		}
 	}
+	found := make(map[string]Digest)
 	for _, name := range want {
 		got, err := hashFile(ctx, filepath.Join(dir, name))
+		found[name] = got
 		switch {
 		case err != nil:
 			r.problem("%s: %v", name, err)
@@ -137,7 +140,12 @@ func (r *Report) verifyDirectory(ctx context.Context, dir string) *Manifest {
 		}
 	}
 	r.checkNothingElse(dir, append(want, SumsName))
-	return r.readManifest(filepath.Join(dir, ManifestName))
+	m := r.readManifest(filepath.Join(dir, ManifestName))
+	if got := found[ArchiveName]; m != nil && got.Name != "" && got != m.Archive {
+		r.problem("%s says that the archive is %q of %d bytes with the SHA-256 %s, it is %q of %d bytes with %s", ManifestName,
+			m.Archive.Name, m.Archive.Bytes, m.Archive.SHA256, got.Name, got.Bytes, got.SHA256)
+	}
+	return m
 }
 
 func (r *Report) readSums(path string) map[string]string {
@@ -206,6 +214,9 @@ func ReadManifest(path string) (*Manifest, error) {
 	m := &Manifest{}
 	if err := d.Decode(m); err != nil {
 		return nil, fmt.Errorf("read manifest %q: %w", path, err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("read manifest %q: something follows the object, which ends at byte %d", path, d.InputOffset())
 	}
 	return m, nil
 }

@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -35,7 +37,7 @@ func (r *Report) verifyArchive(ctx context.Context, path string, m *Manifest) er
 		r.Kind = "foreign archive"
 		return v.verifyForeign()
 	}
-	return v.verifyOurs(m)
+	return v.verifyOurs(m, filepath.Join(filepath.Dir(path), TreeName))
 }
 
 // archiveVerifier adds what is wrong with an archive to a report.
@@ -61,7 +63,8 @@ func (v *archiveVerifier) readEntries(ctx context.Context) error {
 	return nil
 }
 
-func (v *archiveVerifier) verifyOurs(m *Manifest) error {
+// verifyOurs proves an archive of this program. m and the tree's path are only of use beside a manifest.
+func (v *archiveVerifier) verifyOurs(m *Manifest, tree string) error {
 	at, err := v.layoutDiffers()
 	if err != nil {
 		return err
@@ -75,6 +78,7 @@ func (v *archiveVerifier) verifyOurs(m *Manifest) error {
 	}
 	if m != nil {
 		v.compareManifests(m, inner)
+		v.compareTree(tree)
 	}
 	v.checkEntrySet(inner)
 	params := v.verifyRoles(inner, m)
@@ -101,16 +105,40 @@ func (v *archiveVerifier) readInner() *innerManifest {
 	return inner
 }
 
-// compareManifests holds the manifest beside the archive against the one in it, and against the file.
+// compareManifests holds the manifest beside the archive against the one in it, and against the entries.
 func (v *archiveVerifier) compareManifests(m *Manifest, inner *innerManifest) {
-	if m.Archive.Bytes != v.Bytes {
-		v.problem("%s says that the archive has %d bytes, it has %d", ManifestName, m.Archive.Bytes, v.Bytes)
-	}
 	outer := m.inner()
 	a, errA := json.Marshal(outer)
 	b, errB := json.Marshal(inner)
 	if errA != nil || errB != nil || !bytes.Equal(a, b) {
 		v.problem("%s and %s contradict each other", ManifestName, innerName)
+	}
+	inFirst := func(e zipfile.Entry) bool { return strings.HasPrefix(e.Name, firstFolder) }
+	if !m.ConfigChanged && slices.ContainsFunc(v.directory.Entries, inFirst) {
+		v.problem("%s says that the config did not change, the archive has two versions of it", ManifestName)
+	}
+	for _, member := range m.Members {
+		if sentinel := member.Payload == PayloadSentinel; sentinel != (member.Source == nil) || sentinel != (member.Evidence == nil) {
+			v.problem("%s: %q does not have the source and the evidence that its payload %q needs", ManifestName, member.Role, member.Payload)
+		}
+	}
+}
+
+// compareTree makes sure that the list beside the archive is that of its entries.
+func (v *archiveVerifier) compareTree(path string) {
+	var entries []Digest
+	for _, e := range v.directory.Entries {
+		entries = append(entries, Digest{Name: e.Name, Bytes: e.Size})
+	}
+	want := renderTree(entries, v.Bytes)
+	f, size, err := openFile(path)
+	if err != nil {
+		return // named by verifyDirectory
+	}
+	defer f.Close()
+	got := make([]byte, len(want))
+	if _, err := io.ReadFull(f, got); err != nil || size != int64(len(want)) || !bytes.Equal(got, want) {
+		v.problem("%s does not list the entries of the archive", TreeName)
 	}
 }
 
@@ -147,7 +175,7 @@ func (v *archiveVerifier) verifyRoles(inner *innerManifest, m *Manifest) any {
 	if err != nil {
 		v.problem("%s: %v", rootManifestName, err)
 	}
-	v.checkPlain(rootManifestName)
+	v.checkRootManifest(roles)
 	var params any
 	for i, member := range inner.Members {
 		if i >= len(roles) || roles[i] != member.Role {
@@ -168,6 +196,14 @@ func (v *archiveVerifier) verifyRoles(inner *innerManifest, m *Manifest) any {
 		v.problem("%s lists %d models, the manifest %d", rootManifestName, len(roles), len(inner.Members))
 	}
 	return params
+}
+
+// checkRootManifest makes sure that manifest.dill is what this program writes for the roles.
+func (v *archiveVerifier) checkRootManifest(roles []string) {
+	want, err := rootManifest(roles)
+	if _, got, readErr := v.pickle(rootManifestName); err != nil || readErr != nil || !bytes.Equal(got, want) {
+		v.problem("%s is not what this program writes for the models %q", rootManifestName, roles)
+	}
 }
 
 // checkPlain makes sure that an entry is a pickle in our own form that imports nothing.

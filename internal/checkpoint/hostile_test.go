@@ -74,6 +74,19 @@ func tensorOf(id any, offset int64, shape, stride any) *pickle.Object {
 
 func plainTensor() *pickle.Object { return tensorOf(floats(), 0, ints(4), ints(1)) }
 
+// torch.empty(3, 0, 2) has no element, whatever its other dimensions and strides say.
+func TestEmptyTensorsReachNowhere(t *testing.T) {
+	for _, shape := range [][]int64{{0}, {0, 4}, {3, 0, 2}, {5, 0}} {
+		strides := ints(shape...)
+		c, err := openRecords(torchRecords(t, pickle.NewDict("w", tensorOf(floats(), 4, ints(shape...), strides))))
+		require.NoError(t, err)
+		d, err := c.StateDict("")
+		require.NoError(t, err)
+		require.Equal(t, shape, d.Tensors[0].Shape)
+		require.Zero(t, d.Tensors[0].Bytes)
+	}
+}
+
 func TestTensorsThatTorchWouldSeeOtherwiseAreRefused(t *testing.T) {
 	changed := plainTensor()
 	changed.Built, changed.State = true, tuple(floats(), int64(0), ints(2), ints(1))
@@ -274,7 +287,7 @@ func FuzzOpen(f *testing.F) {
 		data := testdata(f, file)
 		f.Add([]byte(nil), data)
 		if c, err := Open(bytes.NewReader(data), int64(len(data))); err == nil {
-			z, err := indexTorchZip(c.source, c.Records())
+			z, err := indexTorchZip(c.source, c.directory)
 			require.NoError(f, err)
 			raw, err := z.readRecord("data.pkl", 1<<20)
 			require.NoError(f, err)

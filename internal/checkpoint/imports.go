@@ -68,14 +68,25 @@ func Foreign(imports []pickle.Import) []pickle.Import {
 // ForeignIn returns the imports inside a value that a state_dict does not need.
 func ForeignIn(v any) []pickle.Import {
 	var imports []pickle.Import
+	seen := make(map[pickle.Global]bool)
+	add := func(g pickle.Global) {
+		if !seen[g] {
+			seen[g] = true
+			imports = append(imports, pickle.Import{Module: g.Module, Name: g.Name})
+		}
+	}
 	walk(v, func(node any) bool {
 		switch t := node.(type) {
 		case *pickle.Global:
-			imports = append(imports, pickle.Import{Module: t.Module, Name: t.Name})
+			add(*t)
 		case *pickle.Set:
 			if t.Frozen { // protocol 2 has no opcode for it
-				imports = append(imports, pickle.Import{Module: "builtins", Name: "frozenset"})
+				add(pickle.Global{Module: "builtins", Name: "frozenset"})
 			}
+		case *pickle.TensorCall: // imports nothing but tensors' names, and the class of its storage
+			class, _, _ := t.Storage()
+			add(*class)
+			return t.Changed()
 		}
 		return true
 	})

@@ -51,11 +51,7 @@ func (c *Checkpoint) readJSON(name string, v any) error {
 	if err := checkEntry(c.source, e); err != nil {
 		return err
 	}
-	content, err := contentOf(c.source, e)
-	if err != nil {
-		return err
-	}
-	data, err := io.ReadAll(io.LimitReader(content, e.Size))
+	data, err := io.ReadAll(io.LimitReader(contentOf(c.source, e), e.Size))
 	if err != nil {
 		return inflateError(e, err)
 	}
@@ -75,10 +71,7 @@ func (c *Checkpoint) proveKerasWeights() error {
 		_, err := proveHDF5(io.NewSectionReader(c.source, e.Data, e.Size), e.Size)
 		return blame(c.source, e, err)
 	}
-	content, err := contentOf(c.source, e)
-	if err != nil {
-		return err
-	}
+	content := contentOf(c.source, e)
 	head := make([]byte, min(e.Size, hdf5HeadBytes))
 	if _, err := io.ReadFull(content, head); err != nil {
 		return inflateError(e, err)

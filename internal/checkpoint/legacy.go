@@ -4,7 +4,9 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"maps"
 	"math/big"
+	"slices"
 
 	"github.com/bundlewatch/bundlewatch/internal/pickle"
 )
@@ -42,9 +44,9 @@ type view struct {
 func openLegacy(r io.ReaderAt, size int64) (*Checkpoint, error) {
 	l := &legacyFile{pickleReader: pickleReader{source: r, size: size}, blobs: make(map[string]blob), roots: make(map[string]root)}
 	c := &Checkpoint{Format: TorchLegacy, NoCRC: true, whole: legacyWhole}
-	c.torch = &torchFile{source: r, legacy: true, byteOrder: "little", prefix: "storage ", blobs: l.blobs}
+	c.torch = &torchFile{source: r, legacy: true, byteOrder: "little", prefix: "storage "}
 	object, err := l.readObject()
-	c.Imports = l.imports
+	c.Imports = l.imports.list
 	if err != nil {
 		return c, err
 	}
@@ -52,6 +54,7 @@ func openLegacy(r io.ReaderAt, size int64) (*Checkpoint, error) {
 	if err := l.readStorages(c.Root); err != nil {
 		return c, err
 	}
+	c.torch.setBlobs(slices.Collect(maps.Values(l.blobs)))
 	return c, c.torch.checkStorages(c.Root)
 }
 

@@ -3,7 +3,9 @@ package checkpoint
 import (
 	"encoding/binary"
 	"io"
+	"maps"
 	"math/big"
+	"slices"
 	"strconv"
 
 	"github.com/bundlewatch/bundlewatch/internal/pickle"
@@ -18,15 +20,15 @@ const legacyTarWhole = "legacy torch tar: its four members inside of the file, e
 type legacyTar struct {
 	source  io.ReaderAt
 	members map[string]part
-	imports []pickle.Import
-	torch   *torchFile
+	imports importList
+	blobs   map[string]blob
 	values  map[string]any // tensors as calls and storages as ids, by number
 }
 
 func openLegacyTar(r io.ReaderAt, size int64, parts []part) (*Checkpoint, error) {
-	f := &torchFile{source: r, legacy: true, byteOrder: "little", prefix: "storage ", blobs: make(map[string]blob)}
+	f := &torchFile{source: r, legacy: true, byteOrder: "little", prefix: "storage "}
 	c := &Checkpoint{Format: TorchLegacy, NoCRC: true, whole: legacyTarWhole, torch: f}
-	l := &legacyTar{source: r, torch: f, members: make(map[string]part), values: make(map[string]any)}
+	l := &legacyTar{source: r, blobs: make(map[string]blob), members: make(map[string]part), values: make(map[string]any)}
 	for _, p := range parts {
 		if _, again := l.members[p.name]; again {
 			return nil, broken("a tar with two members %q", p.name)
@@ -34,7 +36,7 @@ func openLegacyTar(r io.ReaderAt, size int64, parts []part) (*Checkpoint, error)
 		l.members[p.name] = p
 	}
 	object, err := l.read()
-	c.Imports = l.imports
+	c.Imports = l.imports.list
 	if err != nil {
 		return c, err
 	}
@@ -42,6 +44,7 @@ func openLegacyTar(r io.ReaderAt, size int64, parts []part) (*Checkpoint, error)
 	if c.Root, err = l.resolve(c.Root); err != nil {
 		return c, err
 	}
+	f.setBlobs(slices.Collect(maps.Values(l.blobs)))
 	return c, f.checkStorages(c.Root)
 }
 
@@ -71,7 +74,9 @@ func (l *legacyTar) readMember(name string, read func(*pickleReader) error) erro
 	}
 	p := &pickleReader{source: l.source, pos: m.offset, size: m.offset + m.size}
 	err := read(p)
-	l.imports = append(l.imports, p.imports...)
+	if tooMany := l.imports.add(p.imports.list, 0); tooMany != nil {
+		return tooMany
+	}
 	if err != nil {
 		return &Broken{Record: name, Reason: err.Error(), Err: err}
 	}
@@ -160,7 +165,7 @@ func (l *legacyTar) addView(item any, sizes map[string]int64) (blob, error) {
 	offset, ok3 := t.Items[2].(int64)
 	elements, ok4 := t.Items[3].(int64)
 	itemSize, known := sizes[root]
-	whole := l.torch.blobs[root]
+	whole := l.blobs[root]
 	if !ok1 || !ok2 || !ok3 || !ok4 || !known || l.values[key] != nil || offset < 0 || elements < 0 ||
 		offset > whole.size/itemSize || elements > whole.size/itemSize-offset {
 		return blob{}, broken("a view of a storage is described by (%s, %s, %s, %s) instead of (number, number of a storage, offset in it, elements)",
@@ -168,7 +173,7 @@ func (l *legacyTar) addView(item any, sizes map[string]int64) (blob, error) {
 	}
 	id := l.values[root].(*pickle.PersistentID).ID.(*pickle.Tuple)
 	b := blob{record: "storage " + key, offset: whole.offset + offset*itemSize, size: elements * itemSize}
-	l.torch.blobs[key] = b
+	l.blobs[key] = b
 	l.values[key] = &pickle.PersistentID{ID: &pickle.Tuple{Items: []any{"storage", id.Items[1], key, id.Items[3], elements}}}
 	return b, nil
 }
@@ -193,10 +198,10 @@ func (l *legacyTar) readStorage(p *pickleReader, sizes map[string]int64) error {
 		return broken("storage %s is said to have %d elements, more than the file has bytes", key, uint64(elements))
 	}
 	b := blob{record: "storage " + key, offset: p.pos, size: elements * itemSize}
-	if _, again := l.torch.blobs[key]; again {
+	if _, again := l.blobs[key]; again {
 		return broken("storage %s occurs twice", key)
 	}
-	l.torch.blobs[key], sizes[key] = b, itemSize
+	l.blobs[key], sizes[key] = b, itemSize
 	l.values[key] = &pickle.PersistentID{ID: &pickle.Tuple{Items: []any{"storage", class, key, items[1], elements}}}
 	return p.skip(b.size)
 }
@@ -324,6 +329,8 @@ func (r *resolver) children(node any) {
 		r.items(t.Items)
 	case *pickle.Dict:
 		r.pairs(t)
+	case *pickle.TensorCall:
+		r.items(t.Object().Args)
 	case *pickle.Object:
 		r.items(t.Args)
 		r.items(t.Appended)

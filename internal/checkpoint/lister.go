@@ -3,6 +3,7 @@ package checkpoint
 import (
 	"fmt"
 	"math/big"
+	"slices"
 	"strings"
 
 	"github.com/bundlewatch/bundlewatch/internal/pickle"
@@ -16,14 +17,19 @@ const (
 
 // listing is a list of tensors that stays within the limits.
 type listing struct {
-	tensors []Tensor
-	bytes   int
+	tensors  []Tensor
+	bytes    int
+	expected int // tensors that may still come: with the first of them, room is made for all
 }
 
 func (l *listing) add(t Tensor) error {
 	l.bytes += len(t.Name) + 8*(len(t.Shape)+len(t.stride))
 	if len(l.tensors) == maxTensors || l.bytes > maxListingBytes {
 		return broken("more than %d tensors, or more than %d bytes of names and shapes", maxTensors, maxListingBytes)
+	}
+	if len(l.tensors) == cap(l.tensors) {
+		l.tensors = slices.Grow(l.tensors, min(max(l.expected, 1), maxTensors-len(l.tensors)))
+		l.expected = 0
 	}
 	l.tensors = append(l.tensors, t)
 	return nil
@@ -45,15 +51,17 @@ func (l *tensorLister) list(v any) error {
 	if len(l.path) > pickle.MaxDepth {
 		return broken("values are nested more than %d deep", pickle.MaxDepth)
 	}
-	if items := sequence(v); items != nil && !l.seen[v] {
-		l.seen[v] = true
-		return l.listItems(items)
+	items, d := sequence(v), mapping(v)
+	if items == nil && d == nil || l.seen[v] {
+		return nil
 	}
-	if d := mapping(v); d != nil && !l.seen[v] {
+	if !pickle.IsSingle(v) {
 		l.seen[v] = true
+	}
+	if d != nil {
 		return l.listValues(d)
 	}
-	return nil
+	return l.listItems(items)
 }
 
 // addHere adds the tensor at the current path.
@@ -83,6 +91,7 @@ func (l *tensorLister) listItems(items []any) error {
 }
 
 func (l *tensorLister) listValues(d *pickle.Dict) error {
+	l.expected = d.Len()
 	for k, item := range d.All() {
 		if err := l.below(k, item); err != nil {
 			return err

@@ -31,7 +31,7 @@ func openNPY(r io.ReaderAt, size int64) (*Checkpoint, error) {
 	objects := &pickleReader{source: r, size: size}
 	for objects.pos < size { // numpy.save can append to a file
 		err := readArray(objects, fmt.Sprintf("arr_%d", len(found.tensors)), &found)
-		c.Imports = objects.imports
+		c.Imports = objects.imports.list
 		if err != nil {
 			return c, err
 		}

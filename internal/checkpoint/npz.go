@@ -27,9 +27,11 @@ func isNPZ(entries []zipfile.Entry) bool {
 func (c *Checkpoint) openNPZ() (*Checkpoint, error) {
 	c.Format, c.whole = NPZ, npzWhole
 	var found listing
+	var imports importList
 	for i := range c.directory.Entries {
 		e := &c.directory.Entries[i]
-		t, err := c.readNPZArray(e)
+		t, err := c.readNPZArray(e, &imports)
+		c.Imports = imports.list
 		if err != nil {
 			return c, err
 		}
@@ -42,11 +44,8 @@ func (c *Checkpoint) openNPZ() (*Checkpoint, error) {
 	return c, nil
 }
 
-func (c *Checkpoint) readNPZArray(e *zipfile.Entry) (Tensor, error) {
-	content, err := contentOf(c.source, e)
-	if err != nil {
-		return Tensor{}, err
-	}
+func (c *Checkpoint) readNPZArray(e *zipfile.Entry, imports *importList) (Tensor, error) {
+	content := contentOf(c.source, e)
 	a, err := readNPYHeader(content)
 	if err != nil {
 		return Tensor{}, blame(c.source, e, err)
@@ -54,7 +53,7 @@ func (c *Checkpoint) readNPZArray(e *zipfile.Entry) (Tensor, error) {
 	rest := e.Size - a.header
 	switch {
 	case a.object:
-		return a.tensor, c.readNPZObjects(e, content, rest)
+		return a.tensor, c.readNPZObjects(e, content, rest, imports)
 	case rest != a.tensor.Bytes:
 		return Tensor{}, brokenRecord(e.Name, "%d bytes follow its header, but dtype %s and shape %v ask for %d", rest, a.tensor.DType, a.tensor.Shape, a.tensor.Bytes)
 	}
@@ -62,7 +61,7 @@ func (c *Checkpoint) readNPZArray(e *zipfile.Entry) (Tensor, error) {
 }
 
 // readNPZObjects reads the pickle that an array of objects is, for what it would import.
-func (c *Checkpoint) readNPZObjects(e *zipfile.Entry, content io.Reader, size int64) error {
+func (c *Checkpoint) readNPZObjects(e *zipfile.Entry, content io.Reader, size int64, imports *importList) error {
 	if size > pickle.MaxSize {
 		return brokenRecord(e.Name, "a pickle of %d bytes is larger than the %d that are read", size, pickle.MaxSize)
 	}
@@ -72,7 +71,9 @@ func (c *Checkpoint) readNPZObjects(e *zipfile.Entry, content io.Reader, size in
 	}
 	p := &pickleReader{source: bytes.NewReader(data), size: int64(len(data))}
 	_, err = p.next("an array of objects")
-	c.Imports = append(c.Imports, p.imports...)
+	if tooMany := imports.add(p.imports.list, 0); tooMany != nil {
+		return tooMany
+	}
 	if err == nil && p.pos != size {
 		err = broken("%d bytes follow the pickle of an array of objects", size-p.pos)
 	}

@@ -24,7 +24,7 @@ func openOther(r io.ReaderAt, size int64) (*Checkpoint, error) {
 	c := &Checkpoint{Format: Pickle, NoCRC: true, whole: pickleWhole}
 	p := &pickleReader{source: r, size: size}
 	read, err := p.next("a pickle")
-	c.Imports = p.imports
+	c.Imports = p.imports.list
 	var fault *Broken
 	switch {
 	case err == nil && p.pos == size:

@@ -97,26 +97,32 @@ func (c *Checkpoint) addEntry(p *Payload, e *zipfile.Entry) error {
 	return p.addRange(e.Data, e.Packed, e.Name)
 }
 
-// addBlob adds a run of bytes with the CRC that was saved for it, so that copying checks it.
-func (p *Payload) addBlob(b blob) error {
-	if !b.hasCRC {
-		return p.addRange(b.offset, b.size, b.record)
+// segmentOf returns the segment of a run of bytes with the CRC that was saved for it, so that copying checks it. Without
+// one it is read now.
+func (p *Payload) segmentOf(b blob) (Segment, error) {
+	s := Segment{Offset: b.offset, Size: b.size, CRC32: b.crc, Record: b.record}
+	if b.hasCRC || b.size == 0 {
+		return s, nil
 	}
-	p.add(Segment{Offset: b.offset, Size: b.size, CRC32: b.crc, Record: b.record})
-	return nil
+	sum := crc32.NewIEEE()
+	if n, err := io.CopyBuffer(sum, io.NewSectionReader(p.Source, b.offset, b.size), make([]byte, min(b.size, 1<<20))); err != nil || n < b.size {
+		return s, fmt.Errorf("read %d bytes at %d: got %d: %w", b.size, b.offset, n, cmp.Or(err, io.ErrUnexpectedEOF))
+	}
+	s.CRC32 = sum.Sum32()
+	return s, nil
+}
+
+func (p *Payload) addBlob(b blob) error {
+	s, err := p.segmentOf(b)
+	if err == nil {
+		p.add(s)
+	}
+	return err
 }
 
 // addRange adds a range of the source whose CRC is not known: it is read for it.
 func (p *Payload) addRange(offset, size int64, record string) error {
-	if size == 0 {
-		return nil
-	}
-	sum := crc32.NewIEEE()
-	if n, err := io.CopyBuffer(sum, io.NewSectionReader(p.Source, offset, size), make([]byte, min(size, 1<<20))); err != nil || n < size {
-		return fmt.Errorf("read %d bytes at %d: got %d: %w", size, offset, n, cmp.Or(err, io.ErrUnexpectedEOF))
-	}
-	p.add(Segment{Offset: offset, Size: size, CRC32: sum.Sum32(), Record: record})
-	return nil
+	return p.addBlob(blob{record: record, offset: offset, size: size})
 }
 
 // Extract lays out a checkpoint that holds nothing but the given state_dict: the pickle is written
@@ -189,20 +195,18 @@ func (f *torchFile) addStorages(p *Payload, l *zipfile.Layout, value any) error 
 	if err != nil {
 		return err
 	}
-	for _, s := range storages {
-		b := f.blobs[s.key]
-		record := Payload{Source: f.source}
-		if err := record.addBlob(b); err != nil {
+	p.Segments = slices.Grow(p.Segments, 2*len(storages)+4) // with those behind the storages
+	for _, b := range storages {
+		segment, err := p.segmentOf(*b)
+		if err != nil {
 			return err
 		}
-		h := zipfile.Header{Name: "archive/data/" + s.key, Size: b.size, CRC32: record.CRC32, Place: zipfile.Place{Modulus: alignment}}
+		h := zipfile.Header{Name: "archive/data/" + b.record[len(f.prefix):], Size: b.size, CRC32: segment.CRC32, Place: zipfile.Place{Modulus: alignment}}
 		if b.size >= shareable && b.offset%alignment == 0 {
 			h.Place = zipfile.Place{Modulus: block, Offset: b.offset}
 		}
 		p.literal(l.Add(h))
-		for _, segment := range record.Segments {
-			p.add(segment)
-		}
+		p.add(segment)
 	}
 	return nil
 }

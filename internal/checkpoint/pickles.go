@@ -13,7 +13,7 @@ type pickleReader struct {
 	source  io.ReaderAt
 	size    int64 // where the part of the file ends in which the pickles lie
 	pos     int64
-	imports []pickle.Import // of all pickles so far
+	imports importList // of all pickles so far
 }
 
 // firstWindow is how much is read for a pickle whose length is not known. It grows until the pickle fits.
@@ -32,9 +32,8 @@ func (p *pickleReader) next(what string) (*pickle.Pickle, error) {
 		if err != nil && window < min(p.size-p.pos, pickle.MaxSize) && !isDefinite(err, len(data)) {
 			continue
 		}
-		for _, i := range read.Imports {
-			i.Offset += int(p.pos)
-			p.imports = append(p.imports, i)
+		if tooMany := p.imports.add(read.Imports, p.pos); tooMany != nil {
+			return read, tooMany
 		}
 		if err != nil {
 			return read, &Broken{Reason: fmt.Sprintf("%s, at byte %d: %v%s%s", what, p.pos, err, p.limit(), describeImports(read.Imports)), Err: err}

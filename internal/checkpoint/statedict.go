@@ -109,7 +109,7 @@ func (c *Checkpoint) selected(selection string) (*StateDict, error) {
 
 func (c *Checkpoint) readStateDict(v any, path string) (*StateDict, error) {
 	s := &StateDict{Value: v, Path: path}
-	var found listing
+	found := listing{expected: mapping(v).Len()}
 	for k, item := range mapping(v).All() {
 		name, ok := k.(string)
 		if !ok {
@@ -178,6 +178,14 @@ func (c *Checkpoint) AllTensors() ([]Tensor, error) {
 	return c.TensorsIn(c.Root)
 }
 
+// TensorsOf lists the tensors of a state_dict as [Checkpoint.TensorsIn] does: also those in containers in it.
+func (c *Checkpoint) TensorsOf(s *StateDict) ([]Tensor, error) {
+	if len(s.Extra) == 0 && len(s.Tensors) > 0 {
+		return s.Tensors, nil
+	}
+	return c.TensorsIn(s.Value)
+}
+
 // TensorsIn lists the tensors in a value of the checkpoint, named by their paths with slashes between
 // the keys of nested containers.
 func (c *Checkpoint) TensorsIn(v any) ([]Tensor, error) {
@@ -195,8 +203,10 @@ func (c *Checkpoint) Owns(v any) bool {
 	ours := make(map[any]bool)
 	collect := func(visit func(id any)) func(any) bool {
 		return func(node any) bool {
-			if _, ok := node.(*pickle.PersistentID); ok {
+			switch node.(type) {
+			case *pickle.PersistentID, *pickle.TensorCall:
 				visit(node)
+				return false
 			}
 			return true
 		}

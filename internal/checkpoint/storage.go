@@ -37,9 +37,6 @@ var itemSizes = map[string]int64{
 
 // readStorage reads the persistent id ('storage', StorageType, key, location, numel).
 func (f *torchFile) readStorage(id *pickle.PersistentID) (storage, error) {
-	if s, known := f.storages[id]; known {
-		return s, nil
-	}
 	t, ok := id.ID.(*pickle.Tuple)
 	if !ok || len(t.Items) != 5 || t.Items[0] != "storage" {
 		return storage{}, broken("the pickle refers to %s outside of it, which is no storage", pickle.Kind(id.ID))
@@ -48,9 +45,17 @@ func (f *torchFile) readStorage(id *pickle.PersistentID) (storage, error) {
 	key, ok2 := t.Items[2].(string)
 	_, ok3 := t.Items[3].(string)
 	elements, ok4 := t.Items[4].(int64)
-	if !ok1 || !ok2 || !ok3 || !ok4 || elements < 0 || len(key) > maxKey {
+	if !ok1 || !ok2 || !ok3 || !ok4 {
 		return storage{}, broken("a storage is described by (%s, %s, %s, %s) instead of (type, key, location, size)",
 			pickle.Kind(t.Items[1]), pickle.Kind(t.Items[2]), pickle.Kind(t.Items[3]), pickle.Kind(t.Items[4]))
+	}
+	return f.storage(class, key, elements)
+}
+
+// storage finds what a pickle refers to as a storage of that class, key and size.
+func (f *torchFile) storage(class *pickle.Global, key string, elements int64) (storage, error) {
+	if elements < 0 || len(key) > maxKey {
+		return storage{}, broken("a storage is described by a size of %d and the key %.300q", elements, key)
 	}
 	s := storage{key: key, elements: elements, bytes: elements}
 	switch name, known := storageTypes[class.Name]; {
@@ -67,65 +72,71 @@ func (f *torchFile) readStorage(id *pickle.PersistentID) (storage, error) {
 // maxKey is the longest key of a storage, in bytes. Torch's are decimal numbers.
 const maxKey = 255
 
+// checkStorage makes sure that a storage has its record, of the right size, and is always referred to as the same.
 func (f *torchFile) checkStorage(s storage) error {
-	record := f.prefix + s.key
-	b, found := f.blobs[s.key]
+	b := f.find(s.key)
+	if b == nil {
+		return brokenRecord(f.prefix+s.key, "it is missing, though the pickle refers to it")
+	}
 	switch {
-	case !found:
-		return brokenRecord(record, "it is missing, though the pickle refers to it")
 	case s.elements > b.size || b.size != s.bytes:
-		return brokenRecord(record, "it has %d bytes, but the pickle says %d", b.size, s.bytes)
+		return brokenRecord(b.record, "it has %d bytes, but the pickle says %d", b.size, s.bytes)
 	case b.hasCRC && b.crc == 0 && b.size > 0:
-		return brokenRecord(record, "its %d bytes were reserved but never written (torch.serialization.skip_data): it has no CRC, while other records have", b.size)
+		return brokenRecord(b.record, "its %d bytes were reserved but never written (torch.serialization.skip_data): it has no CRC, while other records have", b.size)
+	case b.referred && b.dtype != s.dtype:
+		return brokenRecord(b.record, "the pickle refers to it as %d elements of %q and as %d of %q", b.size/max(itemSizes[b.dtype], 1), b.dtype, s.elements, s.dtype)
 	}
-	if again, ok := f.byKey[s.key]; ok && again != s {
-		return brokenRecord(record, "the pickle refers to it as %d elements of %q and as %d of %q", again.elements, again.dtype, s.elements, s.dtype)
-	}
+	b.referred, b.dtype = true, s.dtype
 	return nil
 }
 
-// checkStorages makes sure that every storage that the pickle refers to has its record, of the right
-// size, and is always referred to as the same.
-func (f *torchFile) checkStorages(root any) error {
-	f.storages = make(map[*pickle.PersistentID]storage)
-	f.byKey = make(map[string]storage)
+// eachStorage visits the storages that a value refers to, as often as it does, in the order of the pickle. With
+// modules, references to classes of modules are passed over.
+func (f *torchFile) eachStorage(v any, modules bool, visit func(storage)) error {
 	var err error
-	walk(root, func(node any) bool {
-		id, ok := node.(*pickle.PersistentID)
-		if !ok || f.legacy && isModule(id) {
+	walk(v, func(node any) bool {
+		var s storage
+		var broken error
+		switch t := node.(type) {
+		case *pickle.TensorCall:
+			if t.Changed() {
+				return err == nil
+			}
+			class, key, elements := t.Storage()
+			s, broken = f.storage(class, key, elements)
+		case *pickle.PersistentID:
+			if modules && isModule(t) {
+				return err == nil
+			}
+			s, broken = f.readStorage(t)
+		default:
 			return err == nil
 		}
-		s, broken := f.readStorage(id)
 		if broken != nil {
 			err = cmp.Or(err, broken)
 			return false
 		}
-		f.storages[id], f.byKey[s.key] = s, s
+		visit(s)
 		return false
 	})
 	return err
 }
 
+// checkStorages makes sure that every storage that the pickle refers to has its record, of the right
+// size, and is always referred to as the same.
+func (f *torchFile) checkStorages(root any) error {
+	return f.eachStorage(root, f.legacy, func(storage) {})
+}
+
 // storagesOf returns the storages that a value refers to, each once, in the order of first reference.
-func (f *torchFile) storagesOf(v any) ([]storage, error) {
-	var all []storage
-	seen := make(map[string]bool)
-	var err error
-	walk(v, func(node any) bool {
-		id, ok := node.(*pickle.PersistentID)
-		if !ok {
-			return err == nil
+func (f *torchFile) storagesOf(v any) ([]*blob, error) {
+	var all []*blob
+	seen := make([]bool, len(f.blobs))
+	err := f.eachStorage(v, false, func(s storage) {
+		if i := f.place(s.key); !seen[i] {
+			seen[i] = true
+			all = append(all, &f.blobs[i])
 		}
-		s, broken := f.readStorage(id)
-		if broken != nil {
-			err = cmp.Or(err, broken)
-			return false
-		}
-		if !seen[s.key] {
-			seen[s.key] = true
-			all = append(all, s)
-		}
-		return false
 	})
 	return all, err
 }
@@ -140,16 +151,13 @@ func walk(v any, visit func(node any) bool) {
 		node := stack[len(stack)-1]
 		stack = stack[:len(stack)-1]
 		switch t := node.(type) {
-		case *pickle.Tuple:
-			if isShort(t) || seen[node] {
+		case *pickle.Tuple, *pickle.List, *pickle.Dict, *pickle.Set, *pickle.Object, *pickle.TensorCall, *pickle.PersistentID:
+			if tuple, ok := t.(*pickle.Tuple); ok && isShort(tuple) || seen[node] {
 				continue
 			}
-			seen[node] = true
-		case *pickle.List, *pickle.Dict, *pickle.Set, *pickle.Object, *pickle.PersistentID:
-			if seen[node] {
-				continue
+			if !pickle.IsSingle(node) {
+				seen[node] = true
 			}
-			seen[node] = true
 		case *pickle.Global:
 		default:
 			continue

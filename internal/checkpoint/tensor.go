@@ -47,6 +47,9 @@ func (f *torchFile) tensor(name string, v any) (t Tensor, ok bool, err error) {
 // rebuildCall returns the call of a function that torch's tensors pickle themselves as, and the
 // function's name.
 func rebuildCall(v any) (o *pickle.Object, function string) {
+	if t, ok := v.(*pickle.TensorCall); ok {
+		v = t.Object()
+	}
 	o, ok := v.(*pickle.Object)
 	if !ok {
 		return nil, ""
@@ -60,6 +63,10 @@ func rebuildCall(v any) (o *pickle.Object, function string) {
 
 // rebuild understands the functions that torch's tensors pickle themselves as (torch/_utils.py).
 func (f *torchFile) rebuild(v any, wraps int) (Tensor, bool, error) {
+	if t, ok := v.(*pickle.TensorCall); ok && !t.Changed() && wraps <= maxWraps {
+		tensor, err := f.plainTensor(t)
+		return tensor, true, err
+	}
 	o, function := rebuildCall(v)
 	switch {
 	case o == nil:
@@ -169,11 +176,23 @@ func metaTensor(args []any) (Tensor, error) {
 
 func (f *torchFile) denseTensor(function string, args []any) (Tensor, error) {
 	d, err := f.readDense(function, args)
+	return d.tensor(), err
+}
+
+// plainTensor describes the call that torch writes for a plain tensor.
+func (f *torchFile) plainTensor(t *pickle.TensorCall) (Tensor, error) {
+	s, err := f.storage(t.Storage())
 	if err != nil {
 		return Tensor{}, err
 	}
+	offset, shape, stride := t.View()
+	d, err := f.viewOf(s, cmp.Or(s.dtype, "uint8"), offset, shape, stride)
+	return d.tensor(), err
+}
+
+func (d dense) tensor() Tensor {
 	return Tensor{DType: d.dtype, Shape: d.shape, Bytes: numel(d.shape) * itemSizes[d.dtype], Storage: d.storage.key,
-		stride: d.stride, offset: d.offset}, nil
+		stride: d.stride, offset: d.offset}
 }
 
 // readDense reads (storage, offset, shape, stride, …) and makes sure that the view lies inside its
@@ -190,20 +209,53 @@ func (f *torchFile) readDense(function string, args []any) (dense, error) {
 	if err != nil {
 		return dense{}, err
 	}
-	d := dense{storage: s}
-	if d.dtype, err = denseDType(function, args, s); err != nil {
+	dtype, err := denseDType(function, args, s)
+	if err != nil {
 		return dense{}, err
 	}
-	if d.offset, ok = args[1].(int64); !ok || d.offset < 0 {
+	offset, ok := args[1].(int64)
+	if !ok {
 		return dense{}, broken("a tensor whose offset is not a count of elements but %s", pickle.Kind(args[1]))
 	}
-	if d.shape, err = dimensions(args[2]); err != nil {
+	return f.viewOf(s, dtype, offset, args[2], args[3])
+}
+
+// viewOf makes sure that a view lies inside its storage.
+func (f *torchFile) viewOf(s storage, dtype string, offset int64, shape, stride any) (d dense, err error) {
+	d = dense{storage: s, dtype: dtype, offset: offset}
+	if d.offset < 0 {
+		return dense{}, broken("a tensor whose offset is not a count of elements but %d", offset)
+	}
+	if d.shape, err = f.shapes.read(shape); err != nil {
 		return dense{}, err
 	}
-	if d.stride, err = dimensions(args[3]); err != nil {
+	if d.stride, err = f.shapes.read(stride); err != nil {
 		return dense{}, err
 	}
 	return d, d.checkExtent()
+}
+
+// shapes keep the last shapes and strides that were read: many tensors have the same, and share them.
+type shapes struct {
+	tuples [64]*pickle.Tuple
+	dims   [64][]int64
+	next   int
+}
+
+func (s *shapes) read(v any) ([]int64, error) {
+	t, ok := v.(*pickle.Tuple)
+	if !ok {
+		return dimensions(v)
+	}
+	if i := slices.Index(s.tuples[:], t); i >= 0 {
+		return s.dims[i], nil
+	}
+	dims, err := dimensions(v)
+	if err == nil {
+		s.next = (s.next + 1) % len(s.tuples)
+		s.tuples[s.next], s.dims[s.next] = t, dims
+	}
+	return dims, err
 }
 
 // denseDType finds the element type: the storage's, or the seventh argument of _rebuild_tensor_v3, which
@@ -268,6 +320,9 @@ func (d dense) checkExtent() error {
 	if numel(d.shape) > maxNumel {
 		return broken("a tensor of shape %v has too many elements to be real", d.shape)
 	}
+	if slices.Contains(d.shape, 0) {
+		return nil
+	}
 	size := itemSizes[d.dtype]
 	if size == 0 {
 		return nil // a dtype of a later torch: the storage as such was found whole
@@ -275,9 +330,6 @@ func (d dense) checkExtent() error {
 	elements := d.storage.bytes / size
 	last := d.offset
 	for i, n := range d.shape {
-		if n == 0 {
-			return nil
-		}
 		if d.stride[i] > 0 && (n-1) > (elements-last)/d.stride[i] {
 			last = elements
 			break

@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
-
-	"github.com/bundlewatch/bundlewatch/internal/pickle"
+	"slices"
+	"strings"
 )
 
 // torchFile is what a checkpoint in one of torch's formats has: tensors in its pickle that are views of
@@ -15,10 +15,9 @@ type torchFile struct {
 	byteOrder string // "little", "big", or "" when the file does not say
 	loadable  bool   // only opcodes that torch.load(weights_only=True) reads, and no record that torch does not know
 	legacy    bool   // a format from before torch 1.6
-	prefix    string // of the names of storages in messages
-	blobs     map[string]blob
-	storages  map[*pickle.PersistentID]storage // that the pickle refers to
-	byKey     map[string]storage
+	prefix    string // of the names of the storages' records; the rest is the key
+	blobs     []blob // the storages, by record
+	shapes    shapes
 }
 
 // blob is where a run of bytes lies in the file.
@@ -27,15 +26,40 @@ type blob struct {
 	offset, size int64
 	crc          uint32
 	hasCRC       bool
+	referred     bool   // the pickle refers to it,
+	dtype        string // as a storage of this type
+}
+
+// setBlobs takes over the storages, which lie in records named by prefix and key.
+func (f *torchFile) setBlobs(blobs []blob) {
+	slices.SortFunc(blobs, func(a, b blob) int { return strings.Compare(a.record, b.record) })
+	f.blobs = blobs
+}
+
+// place returns where in blobs the storage of that key is, or -1.
+func (f *torchFile) place(key string) int {
+	i, found := slices.BinarySearchFunc(f.blobs, key, func(b blob, key string) int { return strings.Compare(b.record[len(f.prefix):], key) })
+	if !found {
+		return -1
+	}
+	return i
+}
+
+// find returns the storage of that key, or nil.
+func (f *torchFile) find(key string) *blob {
+	if i := f.place(key); i >= 0 {
+		return &f.blobs[i]
+	}
+	return nil
 }
 
 // readBlob reads the bytes of a small storage and checks their CRC.
 func (f *torchFile) readBlob(key string, limit int64) ([]byte, error) {
-	b, found := f.blobs[key]
-	if !found {
+	b := f.find(key)
+	if b == nil {
 		return nil, brokenRecord(f.prefix+key, "it is missing")
 	}
-	return readBlob(f.source, b, limit)
+	return readBlob(f.source, *b, limit)
 }
 
 func readBlob(r io.ReaderAt, b blob, limit int64) ([]byte, error) {

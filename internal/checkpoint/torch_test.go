@@ -155,7 +155,7 @@ func requireRoundTrip(t *testing.T, c *Checkpoint, s *StateDict) *StateDict {
 	}
 	require.Equal(t, len(storages), travelled, "only storages that are referred to travel")
 	for _, storage := range storages {
-		requireSameStorage(t, c, again, storage.key)
+		requireSameStorage(t, c, again, strings.TrimPrefix(storage.record, c.torch.prefix))
 	}
 	return s2
 }

@@ -13,16 +13,19 @@ import (
 
 // torchZip are the records of a torch zip, by their names below the common prefix.
 type torchZip struct {
-	source  io.ReaderAt
-	prefix  string // with a slash at the end
-	records map[string]*zipfile.Entry
-	noCRC   bool
+	source    io.ReaderAt
+	prefix    string // with a slash at the end
+	directory *zipfile.Directory
+	noCRC     bool
 }
+
+// record returns the record of that name, or nil.
+func (z *torchZip) record(name string) *zipfile.Entry { return z.directory.Find(z.prefix + name) }
 
 const torchZipWhole = "torch zip: end record, every local header and entry, every storage that the pickle refers to present with its size; "
 
 func (c *Checkpoint) openTorchZip() (*Checkpoint, error) {
-	z, err := indexTorchZip(c.source, c.directory.Entries)
+	z, err := indexTorchZip(c.source, c.directory)
 	if err != nil {
 		return nil, err
 	}
@@ -38,39 +41,55 @@ func (c *Checkpoint) openTorchZip() (*Checkpoint, error) {
 	if z.noCRC {
 		c.whole = torchZipWhole + "saved without checksums, so its bytes cannot be proven"
 	}
-	c.torch = &torchFile{source: c.source, byteOrder: byteOrder, prefix: z.prefix + "data/", blobs: z.blobs()}
+	c.torch = &torchFile{source: c.source, byteOrder: byteOrder, prefix: z.prefix + "data/"}
+	c.torch.setBlobs(z.blobs())
 	if err := c.readTorchPickle(z); err != nil {
 		return c, err
 	}
 	return c, c.torch.checkStorages(c.Root)
 }
 
-// indexTorchZip finds the records and their common prefix.
-func indexTorchZip(r io.ReaderAt, entries []zipfile.Entry) (*torchZip, error) {
-	z := &torchZip{source: r, prefix: findPrefix(entries), noCRC: true, records: make(map[string]*zipfile.Entry, len(entries))}
+// indexTorchZip finds the common prefix, and makes sure that torch would find the same records.
+func indexTorchZip(r io.ReaderAt, d *zipfile.Directory) (*torchZip, error) {
+	z := &torchZip{source: r, prefix: findPrefix(d.Entries), noCRC: true, directory: d}
 	if z.prefix == "" {
 		return nil, broken("a zip like torch's, but it has no <name>/data.pkl")
 	}
-	if slices.ContainsFunc(entries, func(e zipfile.Entry) bool { return e.Name == z.prefix+"constants.pkl" }) {
+	if z.record("constants.pkl") != nil {
 		return nil, broken("a TorchScript program (torch.jit.save), not a checkpoint: it holds code besides weights")
 	}
-	folded := make(map[string]bool, len(entries))
-	for i := range entries {
-		e := &entries[i]
-		name, ok := strings.CutPrefix(e.Name, z.prefix)
-		lower := strings.ToLower(name)
+	for i := range d.Entries {
+		e := &d.Entries[i]
 		switch {
-		case !ok:
+		case !strings.HasPrefix(e.Name, z.prefix):
 			return nil, brokenRecord(e.Name, "it is outside of %q, where torch keeps all records", z.prefix)
 		case e.Method != zipfile.Stored:
 			return nil, brokenRecord(e.Name, "it is compressed, which torch never does")
-		case folded[lower]:
-			return nil, brokenRecord(e.Name, "its name differs from another's in case only, and torch's reader ignores case")
 		}
-		z.records[name], folded[lower] = e, true
 		z.noCRC = z.noCRC && e.CRC32 == 0
 	}
-	return z, nil
+	return z, z.checkCase()
+}
+
+// checkCase makes sure that no two names differ in case only.
+func (z *torchZip) checkCase() error {
+	folded := make(map[string]bool) // of names that are not in lower case
+	twice := func(name string) error {
+		return brokenRecord(name, "its name differs from another's in case only, and torch's reader ignores case")
+	}
+	for i := range z.directory.Entries {
+		name := z.directory.Entries[i].Name
+		own := strings.TrimPrefix(name, z.prefix)
+		lower := strings.ToLower(own)
+		if lower == own {
+			continue
+		}
+		if folded[lower] || z.record(lower) != nil {
+			return twice(name)
+		}
+		folded[lower] = true
+	}
+	return nil
 }
 
 // ownRecords are what torch.save writes besides the storages.
@@ -79,7 +98,8 @@ var ownRecords = []string{"data.pkl", "version", "byteorder", ".format_version",
 // onlyOwn tells whether the zip holds nothing but what torch.save writes: a record that torch never reads
 // is not carried.
 func (z *torchZip) onlyOwn() bool {
-	for name := range z.records {
+	for i := range z.directory.Entries {
+		name := strings.TrimPrefix(z.directory.Entries[i].Name, z.prefix)
 		if !strings.HasPrefix(name, "data/") && !slices.Contains(ownRecords, name) {
 			return false
 		}
@@ -87,12 +107,12 @@ func (z *torchZip) onlyOwn() bool {
 	return true
 }
 
-// blobs returns the storages by their keys.
-func (z *torchZip) blobs() map[string]blob {
-	blobs := make(map[string]blob, len(z.records))
-	for name, e := range z.records {
-		if key, ok := strings.CutPrefix(name, "data/"); ok {
-			blobs[key] = z.blob(e)
+// blobs returns the storages.
+func (z *torchZip) blobs() []blob {
+	blobs := make([]blob, 0, len(z.directory.Entries))
+	for i := range z.directory.Entries {
+		if e := &z.directory.Entries[i]; strings.HasPrefix(e.Name, z.prefix+"data/") {
+			blobs = append(blobs, z.blob(e))
 		}
 	}
 	return blobs
@@ -104,7 +124,7 @@ func (z *torchZip) blob(e *zipfile.Entry) blob {
 
 // readRecord reads a whole small record and checks its CRC.
 func (z *torchZip) readRecord(name string, limit int64) ([]byte, error) {
-	e := z.records[name]
+	e := z.record(name)
 	if e == nil {
 		return nil, brokenRecord(z.prefix+name, "it is missing")
 	}
@@ -128,10 +148,10 @@ const maxVersion = 10
 // checkVersion reads the version of the container where torch looks for it.
 func (z *torchZip) checkVersion() error {
 	name := "version"
-	if z.records[".data/version"] != nil {
+	if z.record(".data/version") != nil {
 		name = ".data/version"
 	}
-	if z.records[name] == nil {
+	if z.record(name) == nil {
 		return brokenRecord(z.prefix+name, "it is missing; torch would not load the file")
 	}
 	b, err := z.readRecord(name, 16)
@@ -145,7 +165,7 @@ func (z *torchZip) checkVersion() error {
 }
 
 func (z *torchZip) readByteOrder() (string, error) {
-	if z.records["byteorder"] == nil {
+	if z.record("byteorder") == nil {
 		return "", nil
 	}
 	b, err := z.readRecord("byteorder", 16)

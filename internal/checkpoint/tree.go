@@ -106,7 +106,7 @@ func OpenTree(open TreeOpener, files []TreeFile, dirName string) (*Tree, error) 
 	if err := t.proveRest(); err != nil {
 		return nil, err
 	}
-	t.tree.Tensors = t.listing.tensors
+	t.tree.Tensors, t.tree.Imports, t.tree.judged = t.listing.tensors, t.imports.list, t.judged.list
 	return t.tree, nil
 }
 

@@ -114,9 +114,8 @@ func (f folder) proveItem(name string, item dcpItem, r *io.SectionReader) error 
 	if err != nil {
 		return err
 	}
-	f.recordImports(name, c.Imports)
-	if item.chunk == nil {
-		return nil
+	if err := f.recordImports(name, c.Imports); err != nil || item.chunk == nil {
+		return err
 	}
 	if len(tensors) != 1 || !slices.Equal(tensors[0].Shape, item.chunk.sizes) {
 		return broken("it does not hold one tensor of shape %v, as .metadata says", item.chunk.sizes)

@@ -1,6 +1,7 @@
 package checkpoint
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -26,6 +27,8 @@ type treeReader struct {
 	done    map[string]bool     // files that are proven
 	claimed []string            // folders that are proven with all that is below them
 	listing listing
+	imports importList // of all files
+	judged  importList // those that are not the format's own
 	tree    *Tree
 }
 
@@ -229,7 +232,9 @@ func proveBytes(r io.ReaderAt, size int64) (*Checkpoint, []Tensor, error) {
 
 // record takes over what a file imports and which tensors it has.
 func (f folder) record(name string, imports []pickle.Import, tensors []Tensor) error {
-	f.recordImports(name, imports)
+	if err := f.recordImports(name, imports); err != nil {
+		return err
+	}
 	for _, tensor := range tensors {
 		tensor.Name = f.dir + name + "/" + tensor.Name
 		if err := f.listing.add(tensor); err != nil {
@@ -239,14 +244,10 @@ func (f folder) record(name string, imports []pickle.Import, tensors []Tensor) e
 	return nil
 }
 
-func (f folder) recordImports(name string, imports []pickle.Import) {
-	f.tree.Imports = append(f.tree.Imports, imports...)
+func (f folder) recordImports(name string, imports []pickle.Import) error {
 	own := ownImports(path.Base(name))
-	for _, i := range imports {
-		if !own[i.String()] || strings.Contains(i.Name, ".") {
-			f.tree.judged = append(f.tree.judged, i)
-		}
-	}
+	judged := slices.DeleteFunc(slices.Clone(imports), func(i pickle.Import) bool { return own[i.String()] && !strings.Contains(i.Name, ".") })
+	return cmp.Or(f.imports.add(imports, 0), f.judged.add(judged, 0))
 }
 
 // claim marks a folder as proven, with all that is below it.

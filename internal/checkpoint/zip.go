@@ -49,15 +49,9 @@ func isTorchWithoutPickle(d *zipfile.Directory) bool {
 	return false
 }
 
-// maxInflated bounds the content of a compressed record, which may be a thousand times as large as its data.
-const maxInflated = 64 << 30
-
 // checkEntry reads a record of a zip and holds its content against its CRC.
 func checkEntry(r io.ReaderAt, e *zipfile.Entry) error {
-	content, err := contentOf(r, e)
-	if err != nil {
-		return err
-	}
+	content := contentOf(r, e)
 	sum := crc32.NewIEEE()
 	n, err := io.CopyBuffer(sum, io.LimitReader(content, e.Size+1), make([]byte, min(e.Size+1, 1<<20)))
 	if err != nil {
@@ -93,15 +87,12 @@ func inRecord(name string, err error) error {
 }
 
 // contentOf returns a reader of the content of a record.
-func contentOf(r io.ReaderAt, e *zipfile.Entry) (io.Reader, error) {
+func contentOf(r io.ReaderAt, e *zipfile.Entry) io.Reader {
 	packed := io.NewSectionReader(r, e.Data, e.Packed)
 	if e.Method == zipfile.Stored {
-		return packed, nil
+		return packed
 	}
-	if e.Size > maxInflated {
-		return nil, brokenRecord(e.Name, "it is said to inflate to %d bytes, more than the %d that are read", e.Size, int64(maxInflated))
-	}
-	return flate.NewReader(packed), nil
+	return flate.NewReader(packed)
 }
 
 // inflateError tells bad compressed data, which is the file's fault, from errors of reading.

@@ -251,7 +251,8 @@ func (e *engine) examine(v *file, f *watch.Fact) (err error, refused bool) {
 		}
 		defer h.Close()
 	}
-	r := reader{file: h, path: e.absolute(v.path), pulse: e.pulse}
+	r := e.access().reader(h, v.path, f.Stat.Size)
+	defer r.file.Drop()
 	c, err := read(r, filepath.Base(v.path), f.Stat.Size, e.watch.Payload)
 	if err != nil {
 		return err, isVerdict(err)
@@ -259,6 +260,8 @@ func (e *engine) examine(v *file, f *watch.Fact) (err error, refused bool) {
 	v.fingerprint = c.fingerprint()
 	return nil, false
 }
+
+func (e *engine) access() access { return access{root: e.watch.Root, pulse: e.pulse} }
 
 func (e *engine) open(v *file) (*os.File, error) {
 	defer e.pulse.call("open", e.absolute(v.path))()

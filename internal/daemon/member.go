@@ -161,7 +161,7 @@ func read(f io.ReaderAt, name string, size int64, p config.Payload) (*content, e
 			out.leftBehind = append(out.leftBehind, i.String())
 		}
 	}
-	if out.tensors, err = c.TensorsIn(dict.Value); err != nil {
+	if out.tensors, err = c.TensorsOf(dict); err != nil {
 		return nil, err
 	}
 	payload, err := c.Extract(dict)

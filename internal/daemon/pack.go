@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"path/filepath"
 	"strings"
@@ -176,15 +177,16 @@ func (s *source) open(a access, p config.Payload) (err error) {
 	if err != nil {
 		return err
 	}
-	o := &opened{path: s.file.path, handle: h}
-	s.opened = []*opened{o}
-	if o.before, err = watch.StatFile(h); err != nil {
-		return err
+	before, err := watch.StatFile(h)
+	if err != nil {
+		return errors.Join(err, h.Close())
 	}
+	o := a.opened(s.file.path, h, before)
+	s.opened = []*opened{o}
 	if !o.before.Same(s.file.stat) && !s.file.onlyNames(a.root, s.file.stat, o.before) {
 		return errChanged
 	}
-	s.content, err = read(a.reader(h, s.file.path), filepath.Base(s.file.path), o.before.Size, p)
+	s.content, err = read(o.reader, filepath.Base(s.file.path), o.before.Size, p)
 	return err
 }
 
@@ -210,7 +212,7 @@ func contents(j *job, sources []*source, frozen []snapshot.File) (*bundle.Conten
 	}
 	c := &bundle.Contents{Watch: j.watch.Name, Key: j.key, Params: snap.Params, ParamsSource: snap.Source, Config: archived(frozen)}
 	if j.first != nil && changed(j.first, frozen) {
-		c.FirstConfig = archived(j.first)
+		c.FirstConfig, c.ConfigChanged = archived(j.first), true
 	}
 	if c.HyperParameters, err = hyperFiles(input.Hypers); err != nil {
 		return nil, err
@@ -298,10 +300,11 @@ func closed(e watch.Evidence) string {
 // name.
 func (p *packer) publish(ctx context.Context, j *job, sources []*source, c *bundle.Contents, stage *store.Stage) outcome {
 	size := c.Size()
-	if err := p.room.claim(size); err != nil {
+	release, err := p.room.claim(size, filepath.Join(stage.Path, bundle.ArchiveName))
+	if err != nil {
 		return outcome{err: &artifactError{err}}
 	}
-	defer func() { p.room.written(size - min(size, j.work.done.Load())) }()
+	defer release()
 	j.work.total.Store(size)
 	j.work.done.Store(0)
 	if p.progress != nil {
@@ -322,7 +325,7 @@ func (p *packer) publish(ctx context.Context, j *job, sources []*source, c *bund
 		}
 	}
 	m.Tool = p.tool
-	m.Provenance = bundle.Provenance{Published: p.opts.now().UTC().Truncate(time.Millisecond), Host: p.host, Root: j.watch.Root,
+	m.Provenance = bundle.Provenance{Published: p.opts.now().UTC().Truncate(time.Millisecond), Host: p.host, Root: j.watch.Root, Shared: m.Provenance.Shared,
 		GitCommit: j.gitCommit(filepath.Dir(filepath.Join(j.watch.Root, sources[0].file.path)))}
 	begin := p.opts.now()
 	out := p.name(j, m, stage)
@@ -338,10 +341,7 @@ func (j *job) gitCommit(dir string) string {
 // advance notes that bytes were written.
 func (p *packer) advance(j *job, n int64) {
 	j.work.pulse.turned()
-	total, before := j.work.total.Load(), j.work.done.Load()
-	after := min(before+n, total) // headers and the like are not counted
-	j.work.done.Store(after)
-	p.room.written(after - before)
+	j.work.done.Add(n)
 	if p.opts.Metrics != nil {
 		p.opts.Metrics.Packed(j.watch.Name, n)
 	}
@@ -353,10 +353,13 @@ func (p *packer) advance(j *job, n int64) {
 // written tells an error of the artifact directory from one of a member.
 func written(err error, stage string) error {
 	var at *fs.PathError
-	if errors.As(err, &at) && strings.HasPrefix(at.Path, stage) {
-		return &artifactError{err}
+	switch {
+	case isVerdict(err), errors.Is(err, context.Canceled), errors.Is(err, io.ErrUnexpectedEOF):
+		return err
+	case errors.As(err, &at) && !strings.HasPrefix(at.Path, stage): // reading a member
+		return err
 	}
-	return err
+	return &artifactError{err}
 }
 
 // unchanged compares descriptors and paths with what they were before the first byte was read.

@@ -5,6 +5,8 @@ import (
 	"os"
 	"sync/atomic"
 	"time"
+
+	"github.com/bundlewatch/bundlewatch/internal/pagecache"
 )
 
 // pulse shows from outside how work is going: when it moved last, and which call into a file system it is
@@ -56,13 +58,19 @@ func (p *pulse) idle() (time.Duration, *call) {
 
 // reader reads a file for work that has a pulse.
 type reader struct {
-	file  *os.File
+	file  *pagecache.Reader
 	path  string
 	pulse *pulse
 	wait  func(bytes int) error // before so many are read; nil for no wait
 }
 
-var _ io.ReaderAt = reader{}
+var _ interface {
+	io.ReaderAt
+	File() *os.File
+} = reader{}
+
+// File returns the file that is read.
+func (r reader) File() *os.File { return r.file.File() }
 
 // ReadAt implements io.ReaderAt.
 func (r reader) ReadAt(b []byte, offset int64) (int, error) {

@@ -13,6 +13,7 @@ import (
 	"github.com/bundlewatch/bundlewatch/internal/bundle"
 	"github.com/bundlewatch/bundlewatch/internal/checkpoint"
 	"github.com/bundlewatch/bundlewatch/internal/config"
+	"github.com/bundlewatch/bundlewatch/internal/pagecache"
 	"github.com/bundlewatch/bundlewatch/internal/pair"
 	"github.com/bundlewatch/bundlewatch/internal/watch"
 )
@@ -120,7 +121,7 @@ func (e *engine) proveTree(s *set, role string, m *candidate) {
 			return
 		}
 	}
-	c, opened, err := readTree(access{root: e.watch.Root, pulse: e.pulse}, m.Value, e.watch.Payload)
+	c, opened, err := readTree(e.access(), m.Value, e.watch.Payload)
 	closeAll(opened)
 	var incomplete *checkpoint.Incomplete
 	switch {
@@ -139,11 +140,13 @@ func (e *engine) proveTree(s *set, role string, m *candidate) {
 type opened struct {
 	path   string // relative to the root
 	handle *os.File
+	reader reader // of handle
 	before watch.Stat
 }
 
 func closeAll(files []*opened) {
 	for _, f := range files {
+		f.reader.file.Drop()
 		f.handle.Close()
 	}
 }
@@ -155,8 +158,12 @@ type access struct {
 	wait  func(bytes int) error // see reader
 }
 
-func (a access) reader(h *os.File, path string) reader {
-	return reader{file: h, path: filepath.Join(a.root, path), pulse: a.pulse, wait: a.wait}
+func (a access) reader(h *os.File, path string, size int64) reader {
+	return reader{file: pagecache.NewReader(h, size), path: filepath.Join(a.root, path), pulse: a.pulse, wait: a.wait}
+}
+
+func (a access) opened(path string, h *os.File, before watch.Stat) *opened {
+	return &opened{path: path, handle: h, before: before, reader: a.reader(h, path, before.Size)}
 }
 
 func (a access) openUnchanged(path string, known watch.Stat) (*os.File, error) {
@@ -180,7 +187,7 @@ func readTree(a access, v *file, p config.Payload) (*content, []*opened, error) 
 		if err != nil {
 			return nil, all, err
 		}
-		files[l.path] = &opened{path: name, handle: h, before: l.stat}
+		files[l.path] = a.opened(name, h, l.stat)
 		all = append(all, files[l.path])
 		listed = append(listed, checkpoint.TreeFile{Path: l.path, Size: l.stat.Size, ModTime: l.stat.ModTime})
 	}
@@ -189,7 +196,7 @@ func readTree(a access, v *file, p config.Payload) (*content, []*opened, error) 
 		if f == nil {
 			return nil, 0, nil, os.ErrNotExist
 		}
-		return a.reader(f.handle, f.path), f.before.Size, func() error { return nil }, nil
+		return f.reader, f.before.Size, func() error { return nil }, nil
 	}, listed, path.Base(v.path))
 	if err != nil {
 		return nil, all, err
@@ -200,7 +207,7 @@ func readTree(a access, v *file, p config.Payload) (*content, []*opened, error) 
 	}
 	out := &content{format: t.Format, tree: true, payload: bundle.PayloadVerbatim, whole: t.Whole, tensors: t.Tensors, foreign: checkpoint.NameList(foreign)}
 	for _, l := range v.leaves {
-		payload, err := checkpoint.WholeFile(a.reader(files[l.path].handle, files[l.path].path), l.stat.Size)
+		payload, err := checkpoint.WholeFile(files[l.path].reader, l.stat.Size)
 		if err != nil {
 			return nil, all, err
 		}

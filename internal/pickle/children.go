@@ -23,13 +23,15 @@ func AppendChildren(dst []any, v any) []any {
 		dst = append(dst, t.Appended...)
 		dst = t.Items.appendPairs(dst)
 		return append(dst, t.State)
+	case *TensorCall:
+		return AppendChildren(dst, t.Object())
 	}
 	return dst
 }
 
 func (d *Dict) appendPairs(dst []any) []any {
-	for k, v := range d.All() {
-		dst = append(dst, k, v)
+	if d == nil {
+		return dst
 	}
-	return dst
+	return append(dst, d.pairs...)
 }

@@ -14,12 +14,30 @@ const (
 	MaxSize = 64 << 20
 	// MaxDepth is how deep marks, and values that are walked, may be nested.
 	MaxDepth = 1000
+	// MaxImports is how many different names may be imported.
+	MaxImports = 1 << 16
 
 	maxDigits    = 4300 // of an int written as text: reading them takes quadratic time (CPython's limit)
 	maxIntBytes  = 2048 // of an int written as bytes: about as many digits
 	memoryFloor  = 16 << 20
 	memoryFactor = 40 // bytes of values per byte of pickle
-	memoryCap    = 1 << 30
+	memoryCap    = 256 << 20
+)
+
+// Bytes that values take in memory, without what they hold.
+const (
+	costBox          = 16 // a scalar or the header of a text, as the value of an interface
+	costItem         = 16 // one value in an array of its size
+	costGrown        = 24 // one value in an array that grows
+	costPair         = 64 // in a dict that grows, with its index
+	costList         = 32
+	costTuple        = 32
+	costDict         = 48
+	costSet          = 48
+	costObject       = 112
+	costPersistentID = 24
+	costMemo         = 40
+	costImport       = 48
 )
 
 // Import is one name that a pickle imports.
@@ -78,6 +96,12 @@ type decoder struct {
 	marks  []int // stack heights
 	memory int   // bytes of values that may still be made
 
+	// What occurs again and again is kept once.
+	globals map[string]*Global
+	words   words
+	tuples  tuples
+	forms   forms
+
 	// Only memo entries that a GET asks for are kept: most of what a pickler memoizes is never used again.
 	used     bitSet
 	memo     map[uint64]any
@@ -118,6 +142,7 @@ func (d *decoder) listImports() {
 
 func (d *decoder) run() error {
 	d.memo = make(map[uint64]any)
+	d.globals = make(map[string]*Global)
 	d.memoized = newBitSet(len(d.data))
 	for {
 		in, err := d.next()
@@ -167,12 +192,24 @@ func (d *decoder) step(in instruction) error {
 	return d.scalarOp(in)
 }
 
+// push puts a value that takes so many bytes on the stack.
 func (d *decoder) push(in instruction, v any, cost int) error {
-	d.memory -= cost + 16
-	if d.memory < 0 {
-		return d.tooLarge(in)
+	if len(d.stack) == cap(d.stack) {
+		cost += costGrown * max(cap(d.stack), 32) // what it grows by, and what is copied
+		d.stack = slices.Grow(d.stack, max(cap(d.stack), 32))
+	}
+	if err := d.charge(in, cost); err != nil {
+		return err
 	}
 	d.stack = append(d.stack, v)
+	return nil
+}
+
+// charge counts bytes that are about to be taken.
+func (d *decoder) charge(in instruction, bytes int) error {
+	if d.memory -= bytes; d.memory < 0 {
+		return d.tooLarge(in)
+	}
 	return nil
 }
 
@@ -205,26 +242,25 @@ func (d *decoder) top(in instruction) (any, error) {
 	return d.stack[len(d.stack)-1], nil
 }
 
-// popMark takes all values since the last mark.
+// popMark takes all values since the last mark. They stay where they are until the next push.
 func (d *decoder) popMark(in instruction) ([]any, error) {
 	if len(d.marks) == 0 {
 		return nil, fault(in, "there is no mark")
 	}
 	at := d.marks[len(d.marks)-1]
 	d.marks = d.marks[:len(d.marks)-1]
-	items := slices.Clone(d.stack[at:])
-	clear(d.stack[at:])
+	items := d.stack[at:]
 	d.stack = d.stack[:at]
 	return items, nil
 }
 
+// popN takes n values. They stay where they are until the next push.
 func (d *decoder) popN(in instruction, n int) ([]any, error) {
 	if len(d.stack)-d.base() < n {
 		return nil, fault(in, "needs %d values, the stack has %d", n, len(d.stack)-d.base())
 	}
 	at := len(d.stack) - n
-	items := slices.Clone(d.stack[at:])
-	clear(d.stack[at:])
+	items := d.stack[at:]
 	d.stack = d.stack[:at]
 	return items, nil
 }
@@ -244,13 +280,15 @@ func (d *decoder) stackOp(in instruction) error {
 		_, err := d.pop(in)
 		return err
 	case opPopMark:
-		_, err := d.popMark(in)
+		items, err := d.popMark(in)
+		clear(items)
 		return err
 	case opDup:
 		v, err := d.top(in)
 		if err != nil {
 			return err
 		}
+		share(v)
 		return d.push(in, v, 0)
 	case opProto:
 		if in.offset != 0 {
@@ -275,26 +313,40 @@ func (d *decoder) scalarOp(in instruction) error {
 	case opNewTrue, opNewFalse:
 		return d.push(in, in.op == opNewTrue, 0)
 	case opBinInt:
-		return d.push(in, int64(int32(uint32(in.number))), 8)
+		return d.pushInt(in, int64(int32(uint32(in.number))))
 	case opBinInt1, opBinInt2:
-		return d.push(in, int64(in.number), 8)
+		return d.pushInt(in, int64(in.number))
 	case opBinFloat:
-		return d.push(in, bigEndianFloat(in.number), 8)
+		return d.push(in, bigEndianFloat(in.number), costBox)
 	case opLong1, opLong4:
 		if len(in.text) > maxIntBytes {
 			return fault(in, "an int of %d bytes is larger than any real one", len(in.text))
 		}
-		return d.push(in, littleEndianInt(in.text), 16+len(in.text))
+		return d.push(in, littleEndianInt(in.text), 2*costBox+len(in.text))
 	case opShortBinString, opBinString, opBinUnicode, opShortBinUni, opBinUnicode8:
-		s := string(in.text)
-		if err := checkText(s, in.op); err != nil {
-			return fault(in, "%v", err)
-		}
-		return d.push(in, s, 16+len(s))
+		return d.pushText(in, in.text)
 	case opShortBinBytes, opBinBytes, opBinBytes8, opByteArray8:
-		return d.push(in, Bytes(slices.Clone(in.text)), 24+len(in.text))
+		return d.push(in, Bytes(slices.Clone(in.text)), 2*costBox+len(in.text))
 	}
 	return d.textOp(in)
+}
+
+func (d *decoder) pushInt(in instruction, n int64) error {
+	if n >= 0 && n < 256 { // Go has those
+		return d.push(in, n, 0)
+	}
+	return d.push(in, n, costBox)
+}
+
+func (d *decoder) pushText(in instruction, text []byte) error {
+	if v := d.words.known(text); v != nil {
+		return d.push(in, v, 0)
+	}
+	s := string(text)
+	if err := checkText(s, in.op); err != nil {
+		return fault(in, "%v", err)
+	}
+	return d.push(in, d.words.keep(s), 2*costBox+len(s))
 }
 
 // textOp executes the scalars of protocol 0, which are written as text.
@@ -306,13 +358,13 @@ func (d *decoder) textOp(in instruction) error {
 		if err != nil {
 			return fault(in, "%v", err)
 		}
-		return d.push(in, f, 8)
+		return d.push(in, f, costBox)
 	case opInt, opLong:
 		v, err := textInt(in.op, text)
 		if err != nil {
 			return fault(in, "%v", err)
 		}
-		return d.push(in, v, 16+len(text))
+		return d.push(in, v, 2*costBox+len(text))
 	case opString:
 		s, err := unquote(text)
 		if err == nil {
@@ -321,13 +373,13 @@ func (d *decoder) textOp(in instruction) error {
 		if err != nil {
 			return fault(in, "%v", err)
 		}
-		return d.push(in, s, 16+len(s))
+		return d.push(in, s, 2*costBox+len(s))
 	case opUnicode:
 		s, err := rawUnicodeEscape(text)
 		if err != nil {
 			return fault(in, "%v", err)
 		}
-		return d.push(in, s, 16+len(s))
+		return d.push(in, s, 2*costBox+len(s))
 	}
 	return fault(in, "not implemented")
 }
@@ -335,25 +387,28 @@ func (d *decoder) textOp(in instruction) error {
 func (d *decoder) containerOp(in instruction) error {
 	switch in.op {
 	case opEmptyTuple:
-		return d.push(in, &Tuple{}, 24)
+		return d.pushTuple(in, nil)
 	case opEmptyList:
-		return d.push(in, &List{}, 24)
+		return d.push(in, &List{single: single{true}}, costList)
 	case opEmptyDict:
-		return d.push(in, &Dict{}, 56)
+		return d.push(in, &Dict{single: single{true}}, costDict)
 	case opEmptySet:
-		return d.push(in, &Set{}, 96)
+		return d.push(in, &Set{single: single{true}}, costSet)
 	case opTuple1, opTuple2, opTuple3:
 		items, err := d.popN(in, int(in.op)-opTuple1+1)
 		if err != nil {
 			return err
 		}
-		return d.push(in, &Tuple{Items: items}, 24+16*len(items))
+		return d.pushTuple(in, items)
 	case opAppend:
-		v, err := d.pop(in)
+		if _, err := d.top(in); err != nil {
+			return err
+		}
+		items, err := d.popN(in, 1)
 		if err != nil {
 			return err
 		}
-		return d.extend(in, []any{v})
+		return d.extend(in, items)
 	case opSetItem:
 		pair, err := d.popN(in, 2)
 		if err != nil {
@@ -364,6 +419,21 @@ func (d *decoder) containerOp(in instruction) error {
 	return d.markedContainerOp(in)
 }
 
+// pushTuple makes a tuple of values that were just taken from the stack.
+func (d *decoder) pushTuple(in instruction, items []any) error {
+	if t, kept := d.tuples.intern(items); kept {
+		return d.push(in, t, 0)
+	} else if t != nil {
+		return d.push(in, t, costTuple+costItem*len(items))
+	}
+	if err := d.charge(in, costTuple+costItem*len(items)); err != nil {
+		return err
+	}
+	t := &Tuple{Items: slices.Clone(items), single: single{true}}
+	clear(items)
+	return d.push(in, t, 0)
+}
+
 // markedContainerOp executes the container opcodes that take the values since the last mark.
 func (d *decoder) markedContainerOp(in instruction) error {
 	items, err := d.popMark(in)
@@ -372,31 +442,50 @@ func (d *decoder) markedContainerOp(in instruction) error {
 	}
 	switch in.op {
 	case opTuple:
-		return d.push(in, &Tuple{Items: items}, 24)
+		return d.pushTuple(in, items)
 	case opList:
-		return d.push(in, &List{Items: items}, 24)
+		if err := d.charge(in, costList+costItem*len(items)); err != nil {
+			return err
+		}
+		l := &List{Items: slices.Clone(items), single: single{true}}
+		clear(items)
+		return d.push(in, l, 0)
 	case opFrozenSet:
-		s := &Set{Frozen: true}
+		s := &Set{Frozen: true, single: single{true}}
 		if err := d.addMembers(in, s, items); err != nil {
 			return err
 		}
-		return d.push(in, s, 96)
+		return d.push(in, s, costSet)
 	case opDict:
-		if err := d.push(in, &Dict{}, 56); err != nil {
+		if len(items)%2 != 0 {
+			return fault(in, "a key has no value")
+		}
+		dict := &Dict{single: single{true}}
+		if err := d.setPairs(in, dict, items); err != nil {
 			return err
 		}
-		return d.setItems(in, items)
+		return d.push(in, dict, costDict)
 	case opSetItems:
 		return d.setItems(in, items)
 	}
 	return d.extend(in, items) // APPENDS, ADDITEMS
 }
 
-func (d *decoder) extend(in instruction, items []any) error {
-	if d.memory -= 16 * len(items); d.memory < 0 {
-		return d.tooLarge(in)
+// target is the value on the top, which the pickle is about to change.
+func (d *decoder) target(in instruction) (any, error) {
+	v, err := d.top(in)
+	if t, ok := v.(*TensorCall); ok {
+		return t.object(), err
 	}
-	target, err := d.top(in)
+	return v, err
+}
+
+func (d *decoder) extend(in instruction, items []any) error {
+	defer clear(items)
+	if err := d.charge(in, costGrown*len(items)); err != nil {
+		return err
+	}
+	target, err := d.target(in)
 	if err != nil {
 		return err
 	}
@@ -420,9 +509,10 @@ func (d *decoder) extend(in instruction, items []any) error {
 }
 
 func (d *decoder) addMembers(in instruction, s *Set, items []any) error {
+	defer clear(items)
 	for _, v := range items {
-		if d.memory -= 112 + keyCost(v); d.memory < 0 {
-			return d.tooLarge(in)
+		if err := d.charge(in, costPair+keyCost(v)); err != nil {
+			return err
 		}
 		if !canBeKey(v) {
 			return fault(in, "a set has %s in it, which cannot be hashed", kindOf(v))
@@ -436,28 +526,33 @@ func (d *decoder) setItems(in instruction, pairs []any) error {
 	if len(pairs)%2 != 0 {
 		return fault(in, "a key has no value")
 	}
-	target, err := d.top(in)
+	target, err := d.target(in)
 	if err != nil {
 		return err
 	}
-	var dict *Dict
 	switch t := target.(type) {
 	case *Dict:
-		dict = t
+		return d.setPairs(in, t, pairs)
 	case *Object:
 		if t.Items == nil {
-			t.Items = &Dict{}
+			if err := d.charge(in, costDict); err != nil {
+				return err
+			}
+			t.Items = &Dict{single: single{true}}
 		}
-		dict = t.Items
-	default:
-		return fault(in, "sets a key of %s, which is no dict", kindOf(target))
+		return d.setPairs(in, t.Items, pairs)
 	}
+	return fault(in, "sets a key of %s, which is no dict", kindOf(target))
+}
+
+func (d *decoder) setPairs(in instruction, dict *Dict, pairs []any) error {
+	defer clear(pairs)
 	for i := 0; i < len(pairs); i += 2 {
 		if !canBeKey(pairs[i]) {
 			return fault(in, "a key is %s, which cannot be hashed", kindOf(pairs[i]))
 		}
-		if d.memory -= 112 + keyCost(pairs[i]); d.memory < 0 {
-			return d.tooLarge(in)
+		if err := d.charge(in, costPair+keyCost(pairs[i])); err != nil {
+			return err
 		}
 		dict.Set(pairs[i], pairs[i+1])
 	}
@@ -506,15 +601,35 @@ func (d *decoder) memoPut(in instruction, i uint64) error {
 		d.memoLen++
 	}
 	if d.used.has(i) {
+		share(v)
 		d.memo[i] = v
+		return d.charge(in, costMemo)
 	}
 	return nil
 }
 
-func (d *decoder) importName(in instruction, module, name string) *Global {
-	d.result.Imports = append(d.result.Imports, Import{Module: module, Name: name, Offset: in.offset})
-	d.memory -= 96 + len(module) + len(name)
-	return &Global{Module: module, Name: name}
+// pushImport notes an import. A name that occurs again is the same value.
+func (d *decoder) pushImport(in instruction, module, name string) error {
+	g, err := d.importName(in, module, name)
+	if err != nil {
+		return err
+	}
+	return d.push(in, g, 0)
+}
+
+func (d *decoder) importName(in instruction, module, name string) (*Global, error) {
+	dotted := module + "\n" + name
+	g, known := d.globals[dotted]
+	if !known {
+		if len(d.globals) == MaxImports {
+			return nil, fault(in, "more than %d different names are imported", MaxImports)
+		}
+		g = &Global{Module: module, Name: name}
+		d.globals[dotted] = g
+		d.memory -= costPair + 3*len(dotted)
+	}
+	d.result.Imports = append(d.result.Imports, Import{Module: g.Module, Name: g.Name, Offset: in.offset})
+	return g, d.charge(in, costImport)
 }
 
 func (d *decoder) objectOp(in instruction) error {
@@ -523,21 +638,21 @@ func (d *decoder) objectOp(in instruction) error {
 	}
 	switch in.op {
 	case opGlobal:
-		return d.push(in, d.importName(in, string(in.text), string(in.second)), 0)
+		return d.pushImport(in, string(in.text), string(in.second))
 	case opStackGlobal:
 		return d.stackGlobal(in)
 	case opExt1, opExt2, opExt4:
-		return d.push(in, d.importName(in, "copyreg", fmt.Sprintf("extension %d", in.number)), 0)
+		return d.pushImport(in, "copyreg", fmt.Sprintf("extension %d", in.number))
 	case opPersID:
-		return d.push(in, &PersistentID{ID: string(in.text)}, 32+len(in.text))
+		return d.push(in, &PersistentID{ID: string(in.text), single: single{true}}, costPersistentID+2*costBox+len(in.text))
 	case opBinPersID:
 		id, err := d.pop(in)
 		if err != nil {
 			return err
 		}
-		return d.push(in, &PersistentID{ID: id}, 16)
+		return d.push(in, &PersistentID{ID: id, single: single{true}}, costPersistentID)
 	case opNextBuffer:
-		return d.push(in, &PersistentID{ID: "out-of-band buffer"}, 32)
+		return d.push(in, &PersistentID{ID: "out-of-band buffer", single: single{true}}, costPersistentID)
 	case opReadonlyBuffer:
 		_, err := d.top(in)
 		return err
@@ -557,26 +672,15 @@ func (d *decoder) stackGlobal(in instruction) error {
 	if !ok1 || !ok2 {
 		return fault(in, "the imported name is %s and %s, not two strings", kindOf(pair[0]), kindOf(pair[1]))
 	}
-	return d.push(in, d.importName(in, module, name), 0)
+	return d.pushImport(in, module, name)
 }
 
 // call executes the opcodes that would call something.
 func (d *decoder) call(in instruction) error {
-	o := &Object{New: in.op == opNewObj || in.op == opNewObjEx}
+	o := &Object{New: in.op == opNewObj || in.op == opNewObjEx, single: single{true}}
 	switch in.op {
 	case opInst, opObj:
-		items, err := d.popMark(in)
-		if err != nil {
-			return err
-		}
-		if in.op == opInst {
-			o.Class, o.Args = d.importName(in, string(in.text), string(in.second)), items
-			break
-		}
-		if len(items) == 0 {
-			return fault(in, "there is no class")
-		}
-		o.Class, o.Args = items[0], items[1:]
+		return d.callMarked(in, o)
 	case opReduce, opNewObj:
 		pair, err := d.popN(in, 2)
 		if err != nil {
@@ -586,7 +690,14 @@ func (d *decoder) call(in instruction) error {
 		if !ok {
 			return fault(in, "the arguments are %s, not a tuple", kindOf(pair[1]))
 		}
+		if in.op == opReduce {
+			if t := d.packTensor(pair[0], args); t != nil {
+				clear(pair)
+				return d.push(in, t, costTensorCall)
+			}
+		}
 		o.Class, o.Args = pair[0], args.Items
+		clear(pair)
 	case opNewObjEx:
 		three, err := d.popN(in, 3)
 		if err != nil {
@@ -598,8 +709,35 @@ func (d *decoder) call(in instruction) error {
 			return fault(in, "the arguments are %s and %s, not a tuple and a dict", kindOf(three[1]), kindOf(three[2]))
 		}
 		o.Class, o.Args, o.Kwargs = three[0], args.Items, kwargs
+		clear(three)
 	}
-	return d.push(in, o, 144)
+	return d.push(in, o, costObject)
+}
+
+// callMarked executes INST and OBJ, whose arguments are the values since the last mark.
+func (d *decoder) callMarked(in instruction, o *Object) error {
+	items, err := d.popMark(in)
+	if err != nil {
+		return err
+	}
+	if err := d.charge(in, costItem*len(items)); err != nil {
+		return err
+	}
+	kept := slices.Clone(items)
+	clear(items)
+	if in.op == opInst {
+		g, err := d.importName(in, string(in.text), string(in.second))
+		if err != nil {
+			return err
+		}
+		o.Class, o.Args = g, kept
+		return d.push(in, o, costObject)
+	}
+	if len(kept) == 0 {
+		return fault(in, "there is no class")
+	}
+	o.Class, o.Args = kept[0], kept[1:]
+	return d.push(in, o, costObject)
 }
 
 func (d *decoder) build(in instruction) error {
@@ -607,7 +745,7 @@ func (d *decoder) build(in instruction) error {
 	if err != nil {
 		return err
 	}
-	target, err := d.top(in)
+	target, err := d.target(in)
 	if err != nil {
 		return err
 	}
@@ -648,6 +786,8 @@ func kindOf(v any) string {
 		return fmt.Sprintf("the import %q", t.String())
 	case *Object:
 		return fmt.Sprintf("an instance of %q", t.ClassName())
+	case *TensorCall:
+		return fmt.Sprintf("an instance of %q", t.Object().ClassName())
 	case *PersistentID:
 		return "a persistent id"
 	}

@@ -17,6 +17,7 @@
 //	*Set               set, frozenset
 //	*Global            an imported name
 //	*Object            the result of a call or of an instance creation, not made
+//	*TensorCall        such a call as torch writes it for a plain tensor
 //	*PersistentID      a reference to data outside of the pickle, such as a tensor's storage
 //
 // Values made only of nil, bool, int64, *big.Int, float64, string, *List and *Dict with string keys

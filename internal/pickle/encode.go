@@ -13,7 +13,7 @@ import (
 
 // Encode writes a value as a pickle of protocol 2. Equal values give equal bytes. Lists, dicts,
 // tuples, objects and persistent ids that occur more than once are written once and shared, as they
-// were.
+// were, but for short tuples of ints.
 //
 // Only opcodes are used that torch.load(weights_only=True) knows since torch 1.13
 // (torch/_weights_only_unpickler.py), except for floats, which it knows since torch 2.0.
@@ -59,11 +59,16 @@ func shared(v any) map[any]bool {
 		if !isNode(v) {
 			continue
 		}
-		if seen[v] {
-			again[v] = true
-			continue
+		if !IsSingle(v) {
+			if seen[v] {
+				again[v] = true
+				continue
+			}
+			seen[v] = true
 		}
-		seen[v] = true
+		if t, ok := v.(*TensorCall); ok && t.changed == nil {
+			continue // nothing else refers to its parts
+		}
 		todo = AppendChildren(todo, v)
 	}
 	return again
@@ -71,10 +76,10 @@ func shared(v any) map[any]bool {
 
 func isNode(v any) bool {
 	switch t := v.(type) {
-	case *List, *Dict, *Object, *PersistentID, *Set:
+	case *List, *Dict, *Object, *PersistentID, *Set, *TensorCall:
 		return true
 	case *Tuple:
-		return len(t.Items) > 0
+		return !isCounts(t)
 	}
 	return false
 }
@@ -135,6 +140,10 @@ func (e *encoder) special(v any) error {
 		return e.global(t)
 	case *Object:
 		return e.object(t)
+	case *TensorCall:
+		err := e.value(t.Object())
+		e.remember(t)
+		return err
 	case *PersistentID:
 		if err := e.value(t.ID); err != nil {
 			return err

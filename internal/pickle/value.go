@@ -7,24 +7,31 @@ type Bytes []byte
 
 // List is a Python list. It is a pointer type everywhere, because lists can be shared and can hold
 // themselves.
-type List struct{ Items []any }
+type List struct {
+	Items []any
+	single
+}
 
 // Tuple is a Python tuple.
-type Tuple struct{ Items []any }
+type Tuple struct {
+	Items []any
+	single
+}
 
 // Set is a Python set or frozenset, in the order of the pickle.
 type Set struct {
 	Items  []any
 	Frozen bool
 
-	members Dict // the items as keys, of a set that was read
+	index *keyIndex // of a set that was read, with more than fewKeys members
+	single
 }
 
 // add appends a member that is not there yet.
 func (s *Set) add(v any) {
-	if !s.members.Has(v) {
-		s.members.Set(v, nil)
+	if findKey(s.index, s.Items, 1, hashable(v)) < 0 {
 		s.Items = append(s.Items, v)
+		s.index = indexKeys(s.index, s.Items, 1)
 	}
 }
 
@@ -52,6 +59,8 @@ type Object struct {
 	Items *Dict
 	// Appended are the values that APPEND, APPENDS and ADDITEMS added.
 	Appended []any
+
+	single
 }
 
 // Is tells whether the object's class is the import module.name.
@@ -70,17 +79,17 @@ func (o *Object) ClassName() string {
 
 // PersistentID stands for an object outside of the pickle. Torch uses the tuple
 // ('storage', StorageType, key, location, numel).
-type PersistentID struct{ ID any }
+type PersistentID struct {
+	ID any
+	single
+}
 
 // Dict is a Python dict in insertion order. The zero value is empty and ready to use.
 type Dict struct {
-	keys   []any
-	values []any
-	index  map[any]int // of dicts with more than fewKeys keys
+	pairs []any     // key, value, key, value, …
+	index *keyIndex // of dicts with more than fewKeys keys
+	single
 }
-
-// fewKeys is how many keys are searched one by one: most dicts are small, and there are many.
-const fewKeys = 8
 
 // NewDict returns a dict of the given pairs: key, value, key, value, …
 func NewDict(pairs ...any) *Dict {
@@ -94,47 +103,24 @@ func NewDict(pairs ...any) *Dict {
 // Set gives key a value. As in Python, a key that is there keeps its place. Keys that have no value in
 // Go (objects, tuples of them) are compared by identity.
 func (d *Dict) Set(key, value any) {
-	k := hashable(key)
-	if i := d.find(k); i >= 0 {
-		d.values[i] = value
+	if i := d.find(key); i >= 0 {
+		d.pairs[2*i+1] = value
 		return
 	}
-	d.keys = append(d.keys, key)
-	d.values = append(d.values, value)
-	switch {
-	case d.index != nil:
-		d.index[k] = len(d.keys) - 1
-	case len(d.keys) > fewKeys:
-		d.index = make(map[any]int, 2*fewKeys)
-		for i, key := range d.keys {
-			d.index[hashable(key)] = i
-		}
-	}
+	d.pairs = append(d.pairs, key, value)
+	d.index = indexKeys(d.index, d.pairs, 2)
 }
 
-// find returns the place of a key that was made hashable, or -1.
-func (d *Dict) find(k any) int {
-	if d.index != nil {
-		if i, ok := d.index[k]; ok {
-			return i
-		}
-		return -1
-	}
-	for i, key := range d.keys {
-		if hashable(key) == k {
-			return i
-		}
-	}
-	return -1
-}
+// find returns the place of a key, or -1.
+func (d *Dict) find(key any) int { return findKey(d.index, d.pairs, 2, hashable(key)) }
 
 // Get returns the value of key, and whether it is there.
 func (d *Dict) Get(key any) (any, bool) {
 	if d == nil {
 		return nil, false
 	}
-	if i := d.find(hashable(key)); i >= 0 {
-		return d.values[i], true
+	if i := d.find(key); i >= 0 {
+		return d.pairs[2*i+1], true
 	}
 	return nil, false
 }
@@ -150,7 +136,7 @@ func (d *Dict) Len() int {
 	if d == nil {
 		return 0
 	}
-	return len(d.keys)
+	return len(d.pairs) / 2
 }
 
 // All yields the pairs in insertion order.
@@ -159,8 +145,8 @@ func (d *Dict) All() iter.Seq2[any, any] {
 		if d == nil {
 			return
 		}
-		for i, k := range d.keys {
-			if !yield(k, d.values[i]) {
+		for i := 0; i < len(d.pairs); i += 2 {
+			if !yield(d.pairs[i], d.pairs[i+1]) {
 				return
 			}
 		}

@@ -122,6 +122,24 @@ func TestDecodeYAML(t *testing.T) {
 	}
 }
 
+// What PyYAML makes of paths, tensors and arrays, as Lightning's hparams.yaml has them.
+func TestYAMLOfPathsAndTensors(t *testing.T) {
+	text := "data: !!python/object/apply:pathlib.PosixPath\n- /\n- data\n- train.npz\n" +
+		"here: !!python/object/apply:pathlib.PosixPath []\n" +
+		"mask: &m !!python/object/apply:torch._utils._rebuild_tensor_v2\n- !!python/object/apply:torch.storage._load_from_bytes\n  - !!binary |\n    gAKKCmz8nEb5\n- 0\n" +
+		"again: *m\n" +
+		"list: [1, *m]\n" +
+		"probe: !!python/object/apply:numpy.core.multiarray._reconstruct {args: [1], state: [!!binary gAKK]}\n"
+	value, notes, err := Decode(file("hparams.yaml", text))
+	require.NoError(t, err)
+	require.Equal(t, `{'data': '/data/train.npz', 'here': '.', 'list': [1, None]}`, literal(value))
+	require.Equal(t, []string{
+		"hparams.yaml mask: a tensor, at line 6, left out of the params", "hparams.yaml again: a tensor, at line 6, left out of the params",
+		"hparams.yaml 1: a tensor, at line 6, left out of the params", "hparams.yaml probe: an array, at line 13, left out of the params",
+	}, noteTexts(notes, NoteLeftOut))
+	require.Empty(t, noteTexts(notes, NoteTag))
+}
+
 func TestDecodeYAMLNotesForeignTags(t *testing.T) {
 	text := "a: !!python/object/apply:os.system ['rm -rf /']\n" +
 		"b: !!python/object:app.Config {x: 1}\n" +

@@ -45,6 +45,11 @@ func (f *flattener) value(v any) (any, bool) {
 		return f.leaveOut("a reference to a tensor's storage")
 	case *pickle.Global:
 		return f.global(v), true
+	case *pickle.TensorCall:
+		if f.exact {
+			return v, true
+		}
+		return f.leaveOut("a tensor")
 	case *pickle.List, *pickle.Tuple, *pickle.Set, *pickle.Dict, *pickle.Object:
 		return f.nested(v)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 
@@ -94,6 +95,9 @@ func (r *yamlReader) value(n *yaml.Node, depth int) (any, error) {
 func (r *yamlReader) sequence(n *yaml.Node, depth int) (any, error) {
 	items := make([]any, len(n.Content))
 	for i, child := range n.Content {
+		if r.leaveOut(child, fmt.Sprint(i)) {
+			continue
+		}
 		var err error
 		if items[i], err = r.value(child, depth+1); err != nil {
 			return nil, err
@@ -101,6 +105,9 @@ func (r *yamlReader) sequence(n *yaml.Node, depth int) (any, error) {
 	}
 	if n.Tag == "!!python/tuple" {
 		return &pickle.Tuple{Items: items}, nil
+	}
+	if class, ok := strings.CutPrefix(n.Tag, yamlCall); ok && strings.HasPrefix(class, "pathlib.") {
+		return pathText(class, items), nil
 	}
 	r.noteTag(n, "!!seq")
 	return &pickle.List{Items: items}, nil
@@ -134,12 +141,38 @@ func (r *yamlReader) pair(dict *pickle.Dict, keyNode, valueNode *yaml.Node, dept
 	if !ok {
 		return yamlError(keyNode, "a key that is neither a scalar nor a tuple of scalars")
 	}
+	if r.leaveOut(valueNode, name) {
+		return nil
+	}
 	value, err := r.value(valueNode, depth)
 	if err != nil {
 		return err
 	}
 	dict.Set(name, value)
 	return nil
+}
+
+// yamlCall begins the tags under which PyYAML writes what a call returns, with the arguments as items.
+const yamlCall = "!!python/object/apply:"
+
+// leaveOut tells whether a value is a tensor or an array, of which PyYAML writes the bytes as base64,
+// and notes that it is left out.
+func (r *yamlReader) leaveOut(n *yaml.Node, name string) bool {
+	for n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	call, _ := strings.CutPrefix(n.Tag, yamlCall)
+	what := ""
+	switch {
+	case strings.HasPrefix(call, "torch._utils._rebuild_"), strings.HasPrefix(call, "torch._tensor._rebuild_"):
+		what = "a tensor"
+	case call == "numpy.core.multiarray._reconstruct", call == "numpy._core.multiarray._reconstruct":
+		what = "an array"
+	default:
+		return false
+	}
+	r.notes.add(NoteLeftOut, clip(name), "%s, at line %d, left out of the params", what, n.Line)
+	return true
 }
 
 // merge sets the pairs of the value of a merge key: a mapping, or mappings of which the first wins.

@@ -3,32 +3,58 @@ package watch
 import (
 	"context"
 	"errors"
-	"io"
-	"os"
-	"path/filepath"
+	"io/fs"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
-// listBatch is the number of names that are read from a directory at once.
-const listBatch = 512
+// listBuffer is how many bytes of names are read from a directory at once.
+const listBuffer = 64 << 10
 
-// dir is what the owner knows of one directory. Unwanted files are not remembered.
+// dir is what the owner knows of one directory. Unwanted files are not remembered, and paths are put
+// together when they are needed: there may be a million directories.
 type dir struct {
-	path   string
-	parent *dir // nil for the root
+	name   string // "." for the root; never changes
+	parent *dir   // nil for the root; never changes
+	mount  *mount // nil before the first listing
 	id     fileID
-	on     filesystem
 	files  map[string]*file
 	dirs   map[string]*dir
-	listed uint64
-	// failed is why the directory could not be listed the last time.
-	failed    error
+	// modified, changed and seen are the times of the directory when it was listed last, and since when
+	// they are known to be those, on the owner's clock.
+	modified, changed int64
+	seen              time.Duration
+	// listed is the number of the last listing of the parent that met the directory.
+	listed uint32
+	// walked and looked are the numbers of the last walk and round that dealt with the directory.
+	walked, looked uint32
+	// stable: what is in the directory cannot have changed without a change of its times.
+	stable    bool
+	watched   bool
 	queued    bool
 	forgotten bool
 }
 
-// enqueue lets drain list d.
+func (d *dir) path() string {
+	if d.parent == nil {
+		return "."
+	}
+	return d.parent.join(d.name)
+}
+
+func (d *dir) join(name string) string {
+	if d.parent == nil {
+		return name
+	}
+	return d.path() + "/" + name
+}
+
+// polled: changes in d are found by looking only.
+func (d *dir) polled() bool { return !d.watched }
+
+// enqueue lets d be listed in this turn or the next one.
 func (o *owner) enqueue(d *dir) {
 	if !d.queued {
 		d.queued = true
@@ -36,180 +62,253 @@ func (o *owner) enqueue(d *dir) {
 	}
 }
 
-// drain lists the directories that are queued, and those that turn up while it does.
-func (o *owner) drain(ctx context.Context) {
-	for len(o.queue) > 0 && ctx.Err() == nil {
-		last := len(o.queue) - 1
-		d := o.queue[last]
-		o.queue = o.queue[:last]
-		d.queued = false
-		if d.forgotten {
-			continue
-		}
-		if err := o.list(ctx, d); err != nil {
-			o.unlisted(d, err)
-		}
+// listNext lists the directory that was queued last.
+func (o *owner) listNext(ctx context.Context) {
+	last := len(o.queue) - 1
+	d := o.queue[last]
+	o.queue[last] = nil
+	o.queue = o.queue[:last]
+	d.queued = false
+	o.list(ctx, d)
+}
+
+// list reads d.
+func (o *owner) list(ctx context.Context, d *dir) {
+	if d.forgotten {
+		return
+	}
+	o.enter("list", d, "")
+	defer o.pulse.leave()
+	if err := o.read(ctx, d); err != nil {
+		o.unlisted(d, err)
 	}
 }
 
-// list reads d. The watch is added first, so that what appears meanwhile is either read or notified.
-func (o *owner) list(ctx context.Context, d *dir) error {
-	f, err := o.tree.dir(d.path)
+// read reads d. The watch is added first, so that what appears meanwhile is either read or notified.
+func (o *owner) read(ctx context.Context, d *dir) error {
+	fd, err := o.chain.list(d)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	st, err := StatFile(f)
+	o.chain.ops++
+	st, at, err := statAt(fd, "", d.mount.statFlags())
 	if err != nil {
-		return err
+		return &fs.PathError{Op: "stat", Path: d.path(), Err: err}
+	}
+	if d.mount != nil && (st.id() != d.id || at != d.mount.at) {
+		o.replaced(d)
+		return nil
+	}
+	if d.mount == nil {
+		o.settleOn(d, o.mountOf(fd, at, d.path()))
 	}
 	o.identify(d, st.id())
 	if d.forgotten {
 		return nil
 	}
-	d.on = filesystemAt(int(f.Fd()))
 	o.follow(d)
+	o.timed(d, st)
 	o.listing++
-	if err := o.entries(ctx, d, f); err != nil {
+	if err := o.entries(ctx, d, fd); err != nil {
 		return err
 	}
+	d.walked, d.looked = o.walk, o.round
 	o.unlisted(d, nil)
 	o.sweep(d)
 	return nil
 }
 
-func (o *owner) entries(ctx context.Context, d *dir, f *os.File) error {
+// replaced handles another directory under the name of a known one.
+func (o *owner) replaced(d *dir) {
+	if d.parent == nil {
+		o.checkRootSoon()
+		return
+	}
+	o.forget(d)
+	if !d.parent.forgotten {
+		o.known(d.parent, d.name)
+	}
+}
+
+// timed notes the times that d had just before it is listed.
+func (o *owner) timed(d *dir, st Stat) {
+	now := time.Now()
+	if d.seen == 0 || st.ModTime != d.modified || st.ChangeTime != d.changed {
+		d.modified, d.changed = st.ModTime, st.ChangeTime
+		d.seen = now.Sub(o.began)
+	}
+	d.stable = now.Sub(o.began)-d.seen > d.mount.racy() || changedLongAgo(st, d.mount, now)
+}
+
+// clockSkew is by how much the clock of a server may be behind without changes being missed.
+const clockSkew = 24 * time.Hour
+
+// changedLongAgo tells that st is older than the time within which two changes can have the same times.
+func changedLongAgo(st Stat, on *mount, now time.Time) bool {
+	age := now.Sub(time.Unix(0, max(st.ChangeTime, st.ModTime)))
+	if on.network {
+		return age > clockSkew
+	}
+	return age > on.racy()
+}
+
+func (o *owner) entries(ctx context.Context, d *dir, fd int) error {
+	prefix := d.join("")
 	for ctx.Err() == nil {
-		batch, err := f.ReadDir(listBatch)
-		for _, entry := range batch {
-			rel := d.join(entry.Name())
-			if !entry.IsDir() && !o.opts.Want(rel) {
-				continue
-			}
-			// A name that vanished is left for sweep.
-			if st, err := lstatAt(int(f.Fd()), entry.Name(), rel); err == nil {
-				o.place(d, rel, st, o.full)
-			}
+		o.enter("list", d, "")
+		o.chain.ops++
+		entries, err := readDirents(fd, o.buffer[:])
+		if err != nil {
+			return &fs.PathError{Op: "list", Path: d.path(), Err: err}
 		}
-		if errors.Is(err, io.EOF) {
+		if len(entries) == 0 {
 			return nil
 		}
-		if err != nil {
-			return err
+		for len(entries) > 0 {
+			var name []byte
+			var kind byte
+			name, kind, entries = nextDirent(entries)
+			if string(name) != "." && string(name) != ".." {
+				o.entry(d, fd, prefix, name, kind)
+			}
 		}
 	}
 	return ctx.Err()
 }
 
+// entry takes an entry of a listing of d, which is open as fd.
+func (o *owner) entry(d *dir, fd int, prefix string, name []byte, kind byte) {
+	rel := prefix + string(name)
+	wanted := o.opts.Want(rel)
+	switch {
+	case wanted, kind == unix.DT_UNKNOWN:
+		base := rel[len(prefix):]
+		o.chain.ops++
+		// A name that vanished is left for sweep.
+		if st, _, err := statAt(fd, base, d.mount.statFlags()); err == nil {
+			o.place(d, base, st)
+		}
+	case kind == unix.DT_DIR:
+		o.known(d, rel[len(prefix):])
+	}
+}
+
 // sweep looks for what was known in d and was not met by the listing that just ended.
 func (o *owner) sweep(d *dir) {
-	for rel, f := range d.files {
+	for name, f := range d.files {
 		if f.listed != o.listing {
-			o.examine(rel)
+			o.examine(d, name)
 		}
 	}
-	for rel, child := range d.dirs {
+	for name, child := range d.dirs {
 		if child.listed != o.listing {
-			o.examine(rel)
+			o.examine(d, name)
 		}
 	}
 }
 
 // unlisted notes whether d could be listed, and logs when that changes.
 func (o *owner) unlisted(d *dir, err error) {
+	failed := o.failed[d] != nil
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-	case err == nil && d.failed != nil:
-		o.unreadableDirs--
-		d.failed = nil
-		o.opts.Logger.Info().Str("root", o.opts.Root).Str("dir", d.path).Msg("directory can be listed again")
+	case err == nil && failed:
+		delete(o.failed, d)
+		o.opts.Logger.Info().Str("root", o.opts.Root).Str("dir", d.path()).Msg("directory can be listed again")
 	case err == nil:
 	case vanished(err) && d.parent == nil:
 		o.checkRootSoon()
 	case vanished(err):
 		o.forget(d)
 	default:
-		o.fail(d, err)
+		o.failed[d] = err
+		o.nextHeal = earliest(o.nextHeal, time.Now().Add(jitter(o.opts.Heal)))
+		if !failed {
+			o.opts.Logger.Warn().Err(err).Str("root", o.opts.Root).Str("dir", d.path()).Stringer("retry", o.opts.Heal).
+				Msg("cannot list directory; what is in it goes unnoticed until it can be listed")
+		}
 	}
 }
 
-func (o *owner) fail(d *dir, err error) {
-	if d.failed == nil {
-		o.unreadableDirs++
-		o.opts.Logger.Warn().Err(err).Str("root", o.opts.Root).Str("dir", d.path).
-			Msg("cannot list directory; what is in it goes unnoticed until its permissions change")
+// find returns the directory that holds rel and its name in it; nil when that directory was forgotten
+// with all in it, or is yet to be listed.
+func (o *owner) find(rel string) (*dir, string) {
+	d := o.top
+	for d != nil {
+		step, rest, more := strings.Cut(rel, "/")
+		if !more && d.mount != nil {
+			return d, rel
+		}
+		if !more {
+			break
+		}
+		d, rel = d.dirs[step], rest
 	}
-	d.failed = err
+	return nil, ""
 }
 
-// examine looks at one path that may have changed.
-func (o *owner) examine(rel string) {
-	if rel == "." {
-		o.checkRootSoon()
-		o.enqueue(o.top)
-		return
-	}
-	d := o.dirs[parentOf(rel)]
-	if d == nil {
-		return // The directory was forgotten with all in it, or is yet to be listed.
-	}
-	st, err := o.tree.lstat(rel)
+// examine looks at the entry of d of this name, which may have changed.
+func (o *owner) examine(d *dir, name string) {
+	o.enter("look at", d, name)
+	defer o.pulse.leave()
+	st, _, err := o.chain.stat(d, name)
 	switch {
 	case err == nil:
-		o.place(d, rel, st, true)
+		o.place(d, name, st)
+		if child := d.dirs[name]; child != nil {
+			o.enqueue(child)
+		}
 	case vanished(err):
-		o.vanish(d, rel)
+		o.vanish(d, name)
 	default:
-		if f := d.files[rel]; f != nil {
+		if f := d.files[name]; f != nil {
 			o.missed(f, err, time.Now())
 		}
 	}
 }
 
-// place records what st says is at rel, which is directly in d. A known directory is listed again
-// when relist is set.
-func (o *owner) place(d *dir, rel string, st Stat, relist bool) {
-	child := o.dirs[rel]
-	switch {
-	case st.Mode.IsDir() && child == nil:
-		o.enter(d, rel)
-	case st.Mode.IsDir():
-		child.listed = o.listing
-		if relist {
-			o.enqueue(child)
-		}
-	case child != nil:
+// place records what st says is in d under this name.
+func (o *owner) place(d *dir, name string, st Stat) {
+	if st.Mode.IsDir() {
+		o.known(d, name)
+	} else if child := d.dirs[name]; child != nil {
 		o.forget(child)
 	}
-	if !o.opts.Want(rel) {
-		return
-	}
-	f := d.files[rel]
+	f := d.files[name]
 	if f == nil {
+		rel := d.join(name)
+		if !o.opts.Want(rel) {
+			return
+		}
 		f = &file{path: rel, dir: d}
 		if d.files == nil {
 			d.files = map[string]*file{}
 		}
-		d.files[rel] = f
+		d.files[f.name()] = f
 		o.files++
 	}
 	o.look(f, st)
 }
 
-// enter makes the directory at rel known and lets it be listed.
-func (o *owner) enter(parent *dir, rel string) {
-	child := &dir{path: rel, parent: parent, listed: o.listing}
-	if parent.dirs == nil {
-		parent.dirs = map[string]*dir{}
+// known records that there is a directory of this name in d. One that was not known will be listed.
+func (o *owner) known(d *dir, name string) {
+	child := d.dirs[name]
+	if child == nil {
+		child = &dir{name: strings.Clone(name), parent: d}
+		if d.dirs == nil {
+			d.dirs = map[string]*dir{}
+		}
+		d.dirs[child.name] = child
+		o.dirs++
+		o.enqueue(child)
 	}
-	parent.dirs[rel] = child
-	o.dirs[rel] = child
-	o.enqueue(child)
+	child.listed = o.listing
 }
 
 // identify records the device and inode of d. Another known directory with the same ones has been
 // renamed to d and is forgotten under its old path: kernel watches belong to inodes, and would go on to
-// report the old path. Where the old path is still valid, a directory is mounted at two places.
+// report the old path. Where the old path is still valid, a directory is mounted at two places, and the
+// second one is polled.
 func (o *owner) identify(d *dir, id fileID) {
 	if o.ids[d.id] == d {
 		delete(o.ids, d.id)
@@ -220,7 +319,7 @@ func (o *owner) identify(d *dir, id fileID) {
 		o.ids[id] = d
 		return
 	}
-	if st, err := o.tree.lstat(other.path); err == nil && st.id() == id {
+	if st, err := o.tree.lstat(other.path()); err == nil && st.id() == id {
 		return
 	}
 	o.forget(other)
@@ -229,12 +328,12 @@ func (o *owner) identify(d *dir, id fileID) {
 	}
 }
 
-// vanish handles a path at which nothing is any more.
-func (o *owner) vanish(d *dir, rel string) {
-	if f := d.files[rel]; f != nil {
+// vanish handles a name in d at which nothing is any more.
+func (o *owner) vanish(d *dir, name string) {
+	if f := d.files[name]; f != nil {
 		o.gone(f)
 	}
-	if child := o.dirs[rel]; child != nil {
+	if child := d.dirs[name]; child != nil {
 		o.forget(child)
 	}
 }
@@ -242,7 +341,7 @@ func (o *owner) vanish(d *dir, rel string) {
 // forget drops d and all that is known below it.
 func (o *owner) forget(d *dir) {
 	if d.parent != nil {
-		delete(d.parent.dirs, d.path)
+		delete(d.parent.dirs, d.name)
 	}
 	for stack := []*dir{d}; len(stack) > 0; {
 		d := stack[len(stack)-1]
@@ -253,45 +352,17 @@ func (o *owner) forget(d *dir) {
 		for _, f := range d.files {
 			o.gone(f)
 		}
-		o.drop(d)
+		o.discard(d)
 	}
 }
 
-func (o *owner) drop(d *dir) {
+func (o *owner) discard(d *dir) {
 	d.forgotten = true
-	delete(o.dirs, d.path)
+	o.dirs--
 	if o.ids[d.id] == d {
 		delete(o.ids, d.id)
 	}
-	if d.failed != nil {
-		o.unreadableDirs--
-	}
-	if o.notifier != nil {
-		o.notifier.unwatch(o.absolute(d.path))
-	}
-}
-
-func (o *owner) absolute(rel string) string { return filepath.Join(o.tree.path, rel) }
-
-// relative is the inverse of absolute for paths named by events.
-func (o *owner) relative(abs string) string {
-	rel := strings.Trim(strings.TrimPrefix(abs, o.tree.path), "/")
-	if rel == "" {
-		return "."
-	}
-	return rel
-}
-
-func (d *dir) join(name string) string {
-	if d.parent == nil {
-		return name
-	}
-	return d.path + "/" + name
-}
-
-func parentOf(rel string) string {
-	if i := strings.LastIndexByte(rel, '/'); i >= 0 {
-		return rel[:i]
-	}
-	return "."
+	delete(o.failed, d)
+	o.unfollow(d)
+	o.leave(d)
 }

@@ -27,11 +27,13 @@ type file struct {
 	told   Kind
 	reason string
 	// listed is the number of the last listing that met the file.
-	listed uint64
+	listed uint32
 	// due and queued belong to dueQueue; queued is the position counted from one.
 	due    time.Time
 	queued int
 }
+
+func (f *file) name() string { return f.path[strings.LastIndexByte(f.path, '/')+1:] }
 
 // look decides what st, which was just read, means for f.
 func (o *owner) look(f *file, st Stat) {
@@ -45,7 +47,7 @@ func (o *owner) look(f *file, st Stat) {
 	if f.told == Settled && !changed {
 		return
 	}
-	settle := o.settle(f.dir.on)
+	settle := f.dir.mount.settle
 	if now.Sub(f.since) < settle {
 		o.wait(f, ErrChanging, f.since.Add(settle))
 		return
@@ -66,7 +68,7 @@ func (o *owner) observe(f *file, st Stat, now time.Time) (changed bool) {
 	f.since = now
 	f.unreadable = time.Time{}
 	if first {
-		f.since = now.Add(-provenQuiet(st, f.dir.on, now))
+		f.since = now.Add(-provenQuiet(st, f.dir.mount.filesystem, now))
 	}
 	return true
 }
@@ -85,12 +87,13 @@ func (o *owner) judge(f *file, now time.Time) {
 	if f.held == nil && !o.open(f, now) {
 		return
 	}
-	closed, why, err := probeWriters(f.held, f.dir.on)
+	o.chain.ops += 2
+	closed, why, err := probeWriters(f.held, f.dir.mount.filesystem)
 	if err != nil {
-		o.wait(f, err, now.Add(o.settle(f.dir.on)/2))
+		o.wait(f, err, now.Add(f.dir.mount.settle/2))
 		return
 	}
-	st, err := o.tree.lstat(f.path)
+	st, _, err := o.chain.stat(f.dir, f.name())
 	if err != nil {
 		f.release()
 		o.missed(f, err, now)
@@ -106,7 +109,7 @@ func (o *owner) judge(f *file, now time.Time) {
 
 // open opens f as f.held. When it returns false, f's next step is arranged.
 func (o *owner) open(f *file, now time.Time) bool {
-	opened, st, err := o.tree.file(f.path)
+	opened, st, err := o.chain.file(f.dir, f.name())
 	if errors.Is(err, fs.ErrPermission) {
 		// A change of mode would have shown: it was unreadable for as long as it was quiet.
 		f.unreadable = f.since
@@ -127,7 +130,7 @@ func (o *owner) open(f *file, now time.Time) bool {
 
 // missed handles a file that could not be opened or looked at.
 func (o *owner) missed(f *file, err error, now time.Time) {
-	settle := o.settle(f.dir.on)
+	settle := f.dir.mount.settle
 	switch {
 	case vanished(err), errors.Is(err, ErrNotRegular):
 		o.due.schedule(f, now.Add(settle/2))
@@ -146,7 +149,7 @@ func (o *owner) unreadable(f *file, err error, now time.Time) {
 		f.unreadable = now
 	}
 	reason := fmt.Errorf("%w: %w (owner uid %d, mode %v): run as the owner, or with CAP_DAC_READ_SEARCH", ErrUnreadable, err, f.stat.UID, f.stat.Mode)
-	end := f.unreadable.Add(o.settle(f.dir.on))
+	end := f.unreadable.Add(f.dir.mount.settle)
 	if now.Before(end) {
 		o.wait(f, reason, end)
 		return
@@ -197,7 +200,7 @@ func (o *owner) tell(f *file, reason string, fact Fact) {
 func (o *owner) gone(f *file) {
 	o.due.cancel(f)
 	f.release()
-	delete(f.dir.files, f.path)
+	delete(f.dir.files, f.name())
 	o.files--
 	if f.told != 0 {
 		o.tell(f, "", Fact{Kind: Gone})
@@ -216,7 +219,7 @@ func (o *owner) unusable(f *file) error {
 	if f.stat.Mode&fs.ModeSymlink == 0 {
 		return typeError(f.stat.Mode)
 	}
-	target, err := o.tree.readlink(f.path)
+	target, err := o.chain.readlink(f.dir, f.name())
 	if err != nil {
 		return fmt.Errorf("%w: a symbolic link: %w", ErrNotRegular, err)
 	}

@@ -22,8 +22,9 @@ type notifier struct {
 	poke chan struct{}
 	done chan struct{}
 
-	mu    sync.Mutex
-	dirty map[string]struct{}
+	mu sync.Mutex
+	// dirty tells of each path whether all that happened there was that a file was written to.
+	dirty map[string]bool
 	lost  error
 }
 
@@ -41,7 +42,7 @@ func newNotifier() (*notifier, error) {
 		add:    events.Add,
 		poke:   make(chan struct{}, 1),
 		done:   make(chan struct{}),
-		dirty:  map[string]struct{}{},
+		dirty:  map[string]bool{},
 	}
 	go n.collect()
 	return n, nil
@@ -52,12 +53,11 @@ func (n *notifier) close() {
 	<-n.done
 }
 
-// watch asks for events of the directory at path. Errors other than a vanished directory mean that
-// changes in it go unnoticed.
+// watch asks for events of the directory at path. An error means that changes in it go unnoticed.
 func (n *notifier) watch(path string) error {
 	err := n.add(path)
 	switch {
-	case err == nil, vanished(err):
+	case err == nil:
 		return nil
 	case errors.Is(err, unix.ENOSPC):
 		return fmt.Errorf("watch directory %q: %w: the limit of inotify watches is reached; raise fs.inotify.max_user_watches", path, err)
@@ -74,11 +74,11 @@ func (n *notifier) unwatch(path string) {
 
 // take returns and forgets the paths that changed since the last call. A non-nil lost says why they
 // are not all.
-func (n *notifier) take() (dirty map[string]struct{}, lost error) {
+func (n *notifier) take() (dirty map[string]bool, lost error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	dirty, lost = n.dirty, n.lost
-	n.dirty, n.lost = map[string]struct{}{}, nil
+	n.dirty, n.lost = map[string]bool{}, nil
 	return dirty, lost
 }
 
@@ -90,7 +90,7 @@ func (n *notifier) collect() {
 			if !ok {
 				return
 			}
-			n.mark(event.Name)
+			n.mark(event.Name, event.Op == fsnotify.Write)
 		case err, ok := <-n.events.Errors:
 			if !ok {
 				return
@@ -104,14 +104,17 @@ func (n *notifier) collect() {
 	}
 }
 
-func (n *notifier) mark(path string) {
+func (n *notifier) mark(path string, written bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if len(n.dirty) == maxDirty {
 		n.lost = errors.New("more paths changed at once than are remembered")
 		clear(n.dirty)
 	}
-	n.dirty[path] = struct{}{}
+	if only, known := n.dirty[path]; known {
+		written = written && only
+	}
+	n.dirty[path] = written
 }
 
 func (n *notifier) lose(err error) {

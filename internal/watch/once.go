@@ -20,13 +20,15 @@ func Once(ctx context.Context, opts Options) ([]Fact, error) {
 		return nil, err
 	}
 	last := lastFacts{}
-	o := &owner{opts: w.opts, emit: last.keep, publish: func(State) {}}
+	o := newOwner(w, last.keep)
 	if err := o.openRoot(); err != nil {
 		return nil, err
 	}
 	defer o.closeRoot()
-	o.listAll(ctx)
-	o.settleAll(ctx, time.Now().Add(5*o.settle(o.top.on)/2))
+	for o.start(true); ctx.Err() == nil && o.working(); {
+		o.step(ctx)
+	}
+	o.settleAll(ctx, time.Now().Add(5*o.top.mount.settle/2))
 	if err := ctx.Err(); err != nil {
 		last.close()
 		return nil, err
@@ -45,6 +47,10 @@ func (o *owner) settleAll(ctx context.Context, deadline time.Time) {
 			return
 		case <-timer.C:
 			o.lookDue(ctx, time.Now())
+			for ctx.Err() == nil && len(o.queue) > 0 {
+				o.step(ctx)
+			}
+			o.chain.drop()
 		}
 	}
 }

@@ -13,11 +13,12 @@ import (
 type Source int
 
 const (
-	// Auto is Poll on network file systems, Inotify elsewhere.
+	// Auto is Poll on network file systems, Inotify elsewhere; each file system that is mounted below the
+	// root gets what it supports.
 	Auto Source = iota
 	// Inotify takes notifications from the kernel and lists the root every Options.Rescan.
 	Inotify
-	// Poll lists the root every Options.Poll.
+	// Poll looks for changes every Options.Poll.
 	Poll
 )
 
@@ -47,13 +48,18 @@ const (
 	DefaultSettle = time.Second
 	// DefaultRescan is used when Options.Rescan is zero.
 	DefaultRescan = 5 * time.Minute
-	// NetworkSettle is the shortest settle time on a network file system.
+	// DefaultHeal is used when Options.Heal is zero.
+	DefaultHeal = 30 * time.Second
+	// DefaultPollOps is used when Options.PollOps is zero: a thousand calls a second.
+	DefaultPollOps = 60_000
+	// NetworkSettle is the shortest settle time on a network file system. Where the mount options name a
+	// time for which attributes are cached, it is a second longer than that.
 	//
-	// NFS clients believe cached attributes of a file that has just changed for 3 s (acregmin) and of
-	// one that has not for up to 60 s (acregmax). 60 s is not waited for, because the conclusion never
-	// rests on cached attributes: the file is opened anew, and an open asks the server
-	// (close-to-open consistency, nfs(5)). Mounts with "nocto" or a longer acregmin need a longer
-	// Settle, as do writers that pause for longer than 5 s between flushes.
+	// By default NFS clients believe cached attributes of a file that has just changed for 3 s (acregmin)
+	// and of one that has not for up to 60 s (acregmax). These 60 s are not waited for, because nothing
+	// rests on cached attributes: every look asks the server (AT_STATX_FORCE_SYNC, statx(2)), and so does
+	// the open that follows (close-to-open consistency, nfs(5)). Writers that pause for longer than 5 s
+	// between flushes need a longer Settle.
 	NetworkSettle = 5 * time.Second
 )
 
@@ -66,15 +72,24 @@ type Options struct {
 	Want func(rel string) bool
 	// Source is how changes are noticed.
 	Source Source
-	// Settle is how long a file must be unchanged. Raised to NetworkSettle for files on network file
-	// systems.
+	// Settle is how long a file must be unchanged. Raised for files on network file systems, see
+	// NetworkSettle.
 	Settle time.Duration
-	// Poll is the time between two listings with source Poll, or where notifications are not to be
-	// had; the effective settle time of the root when zero. Huge trees are listed less often, so that
-	// listing takes no more than a twentieth of the time.
+	// Poll is the time between two passes over directories without a watch; the shortest effective
+	// settle time of the file systems concerned when zero. Within a tenth of it, so that watchers do not
+	// keep step. Slow file systems are polled less often, so that a pass takes no more than a twentieth of
+	// the time.
 	Poll time.Duration
-	// Rescan is the time between two listings with source Inotify.
+	// PollOps bounds the calls into the file system that passes make in a minute. They are spread
+	// evenly. A listing that was asked for, or that a lost event calls for, is not bounded, nor is what a
+	// file that was just written costs until it has settled.
+	PollOps int
+	// Rescan is the time after which every directory is read anew and every wanted file is looked at,
+	// whatever was notified. Within a tenth of it.
 	Rescan time.Duration
+	// Heal is the time after which what could not be had is tried again: watches beyond the limit,
+	// directories that could not be listed. Within a tenth of it.
+	Heal time.Duration
 	// NoFiles makes Settled facts come without an open file, for callers that only report.
 	NoFiles bool
 	Logger  zerolog.Logger
@@ -87,8 +102,11 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Want == nil {
 		return o, fmt.Errorf("watch root %q: nothing says which files are wanted", o.Root)
 	}
-	if o.Settle < 0 || o.Poll < 0 || o.Rescan < 0 {
-		return o, fmt.Errorf("watch root %q: negative duration (settle %s, poll %s, rescan %s)", o.Root, o.Settle, o.Poll, o.Rescan)
+	if o.Settle < 0 || o.Poll < 0 || o.Rescan < 0 || o.Heal < 0 {
+		return o, fmt.Errorf("watch root %q: negative duration (settle %s, poll %s, rescan %s, heal %s)", o.Root, o.Settle, o.Poll, o.Rescan, o.Heal)
+	}
+	if o.PollOps < 0 {
+		return o, fmt.Errorf("watch root %q: negative number of calls per minute: %d", o.Root, o.PollOps)
 	}
 	if o.Source < Auto || o.Source > Poll {
 		return o, fmt.Errorf("watch root %q: no such source: %d", o.Root, int(o.Source))
@@ -103,6 +121,12 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Rescan == 0 {
 		o.Rescan = DefaultRescan
+	}
+	if o.Heal == 0 {
+		o.Heal = DefaultHeal
+	}
+	if o.PollOps == 0 {
+		o.PollOps = DefaultPollOps
 	}
 	return o, nil
 }

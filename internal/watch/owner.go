@@ -9,8 +9,15 @@ const (
 	// batch is how long events are collected before the paths that they name are looked at, so that a
 	// writer which writes in small pieces costs a look per batch and not per write.
 	batch = 10 * time.Millisecond
-	// listShare is the reciprocal of the share of time that polling may spend on listing.
-	listShare = 20
+	// busyShare is the reciprocal of the share of time that polling may be at work.
+	busyShare = 20
+	// overflowShare is how many times as long as a listing took is waited before events that were lost
+	// meanwhile lead to another one.
+	overflowShare = 4
+	// slice is for how long the owner works before it looks for events.
+	slice = 50 * time.Millisecond
+	// minPoll is the shortest time between two passes when Options.Poll does not say.
+	minPoll = 10 * time.Millisecond
 	// rootChecks happen every settle time, within these bounds.
 	minRootCheck = 50 * time.Millisecond
 	maxRootCheck = 2 * time.Second
@@ -22,33 +29,78 @@ type owner struct {
 	emit        func(Fact)
 	publish     func(State)
 	newNotifier func() (*notifier, error)
+	nudge       <-chan struct{}
+	pulse       *pulse
+	began       time.Time
+	buffer      [listBuffer]byte
 
 	// tree and top are nil while the root is gone, for the reason in lost.
-	tree *tree
-	top  *dir
-	lost string
+	tree  *tree
+	top   *dir
+	chain chain
+	lost  string
 
-	dirs  map[string]*dir // by path
-	ids   map[fileID]*dir
-	queue []*dir // to be listed
-	due   dueQueue
-	files int
-	// listing counts listings of single directories; full is set while the whole root is listed.
-	listing uint64
-	full    bool
+	table  *mountTable
+	mounts map[place]*mount
+	ids    map[fileID]*dir
+	failed map[*dir]error // directories that cannot be listed
+	queue  []*dir         // to be listed
+	due    dueQueue
+	// dirs and files count what is known, watches what is watched.
+	dirs, files, watches int
+	// listing counts listings of single directories.
+	listing uint32
 
-	source   Source
-	notifier *notifier // nil when polling
+	pass *pass
+	pace *pace
+	// walk and round number the walks and rounds of passes. walkLeft and roundLeft: the last pass could
+	// not complete them. again: events were lost during an urgent pass.
+	walk, round                uint32
+	walkLeft, roundLeft, again bool
+
+	notifier *notifier // nil until a directory wants one
 	// degraded is why notifications are incomplete; logged tells that this was logged.
 	degraded error
 	logged   bool
 
-	unreadableDirs int
-	overflows      int
-	listedAt       time.Time
-	listTook       time.Duration
+	overflows, scans               int
+	listedAt, scanStarted          time.Time
+	scanTook, urgentTook           time.Duration
+	scanOps                        int64
+	nextEvents, nextRoot, nextHeal time.Time // zero: never
+	nextPoll, nextWalk, nextUrgent time.Time // zero: never
+	nextPortion                    time.Time // of a paced pass
+}
 
-	nextEvents, nextRoot, nextList, nextHeal time.Time // zero: never
+func newOwner(w *Watcher, emit func(Fact)) *owner {
+	o := &owner{
+		opts:        w.opts,
+		newNotifier: w.newNotifier,
+		publish:     func(s State) { w.state.Store(&s) },
+		nudge:       w.nudge,
+		pulse:       &w.pulse,
+		began:       time.Now().Add(-1),
+		pace:        newPace(w.opts.PollOps),
+	}
+	// The wait for a receiver is no wait for a file system.
+	o.emit = func(fact Fact) {
+		call := o.pulse.call.Swap(nil)
+		emit(fact)
+		if call != nil {
+			o.enter(call.op, call.dir, call.name)
+		}
+	}
+	return o
+}
+
+// enter shows that calls into the file system for the entry of d of this name are under way, for d itself
+// when it is empty, for the root when d is nil.
+func (o *owner) enter(op string, d *dir, name string) {
+	root := o.opts.Root
+	if o.tree != nil {
+		root = o.tree.path
+	}
+	o.pulse.enter(op, root, d, name)
 }
 
 // announce sends a fact about the root; the published state already shows it.
@@ -57,28 +109,21 @@ func (o *owner) announce(fact Fact) {
 	o.emit(fact)
 }
 
-// settle is the settle time for files on a file system.
-func (o *owner) settle(on filesystem) time.Duration {
-	if on.network {
-		return max(o.opts.Settle, NetworkSettle)
-	}
-	return o.opts.Settle
-}
-
 // loop runs until ctx is done.
 func (o *owner) loop(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	for {
+	for ctx.Err() == nil {
 		o.publish(o.state())
 		timer.Reset(time.Until(o.next()))
 		select {
 		case <-ctx.Done():
-			return
 		case <-o.poke():
 			if o.nextEvents.IsZero() {
 				o.nextEvents = time.Now().Add(batch)
 			}
+		case <-o.nudge:
+			o.rescan()
 		case <-timer.C:
 			o.turn(ctx)
 		}
@@ -88,32 +133,76 @@ func (o *owner) loop(ctx context.Context) {
 // turn does what is due.
 func (o *owner) turn(ctx context.Context) {
 	now := time.Now()
+	o.pulse.turn(now)
+	defer o.chain.drop()
 	if reached(o.nextEvents, now) {
 		o.nextEvents = time.Time{}
 		o.takeEvents()
-		o.drain(ctx)
 	}
 	o.lookDue(ctx, now)
 	if reached(o.nextRoot, now) {
 		o.checkRoot()
 	}
-	if reached(o.nextList, now) {
-		o.listAll(ctx)
+	if o.tree == nil {
+		return
+	}
+	if reached(o.nextHeal, now) {
+		o.heal()
+	}
+	o.startDue(now)
+	o.work(ctx, now)
+}
+
+// startDue starts the pass that is due.
+func (o *owner) startDue(now time.Time) {
+	switch {
+	case reached(o.nextUrgent, now):
+		o.start(true)
+	case o.pass != nil:
+	case reached(o.nextWalk, now), reached(o.nextPoll, now):
+		o.start(false)
+	case o.nextPoll.IsZero() && o.polledDirs() > 0:
+		o.nextPoll = now.Add(jitter(o.pollEvery()))
 	}
 }
 
-// lookDue looks at the files that are due at now, and lists what that brings to light.
+// work lists what is queued and gets on with the pass, for a slice of time and within the budget.
+func (o *owner) work(ctx context.Context, now time.Time) {
+	begin, ops := time.Now(), o.chain.ops
+	o.pace.refill(now)
+	for ctx.Err() == nil && o.tree != nil && o.working() && time.Since(begin) < slice {
+		if len(o.queue) == 0 && !o.pass.urgent {
+			if now.Before(o.nextPortion) {
+				break
+			}
+			if o.pace.tokens <= 0 {
+				o.nextPortion = now.Add(o.pace.pause())
+				break
+			}
+		}
+		o.step(ctx)
+		if o.pass != nil && !o.pass.urgent {
+			o.pace.spend(o.chain.ops - ops)
+		}
+		ops = o.chain.ops
+	}
+	if o.pass != nil {
+		o.pass.busy += time.Since(begin)
+	}
+}
+
+// lookDue looks at the files that are due at now.
 func (o *owner) lookDue(ctx context.Context, now time.Time) {
 	for ctx.Err() == nil {
 		f := o.due.next(now)
 		if f == nil {
-			break
+			return
 		}
-		o.examine(f.path)
+		o.examine(f.dir, f.name())
 	}
-	o.drain(ctx)
 }
 
+// takeEvents looks at the paths that events named.
 func (o *owner) takeEvents() {
 	if o.notifier == nil {
 		return
@@ -122,94 +211,42 @@ func (o *owner) takeEvents() {
 	if lost != nil {
 		o.overflows++
 		o.opts.Logger.Warn().Err(lost).Str("root", o.opts.Root).Msg("events were lost; listing the root anew")
-		// Not so often that nothing but listing is done.
-		o.nextList = earliest(o.nextList, latest(time.Now(), o.listedAt.Add(4*o.listTook)))
+		o.listSoon(o.listedAt.Add(overflowShare * o.urgentTook)) // or nothing but listing would be done
 	}
-	for abs := range dirty {
-		o.examine(o.relative(abs))
+	for abs, written := range dirty {
+		rel := o.relative(abs)
+		switch {
+		case rel == ".":
+			o.checkRootSoon()
+			o.enqueue(o.top)
+		case written && !o.opts.Want(rel): // no directory, and nobody's business
+		default:
+			if d, name := o.find(rel); d != nil {
+				o.examine(d, name)
+			}
+		}
 	}
 }
 
-// listAll lists the whole root.
-func (o *owner) listAll(ctx context.Context) {
-	start := time.Now()
-	o.heal(start)
-	o.full = true
-	o.enqueue(o.top)
-	o.drain(ctx)
-	o.full = false
-	if ctx.Err() != nil {
+// listSoon lets the whole root be listed, not before the given time.
+func (o *owner) listSoon(at time.Time) {
+	if o.pass != nil && o.pass.urgent {
+		o.again = true
 		return
 	}
-	o.logHealed()
-	o.listedAt = time.Now()
-	o.listTook = o.listedAt.Sub(start)
-	o.nextList = o.listedAt.Add(o.interval())
-	o.announce(Fact{Kind: Listed})
+	o.nextUrgent = earliest(o.nextUrgent, latest(at, time.Now()))
 }
 
-// interval is the time until the next listing.
-func (o *owner) interval() time.Duration {
-	if o.source == Inotify && o.degraded == nil {
-		return o.opts.Rescan
-	}
-	poll := o.opts.Poll
-	if poll == 0 {
-		poll = o.settle(o.top.on)
-	}
-	return max(poll, listShare*o.listTook)
-}
-
-// follow asks for events of d.
-func (o *owner) follow(d *dir) {
-	if o.notifier == nil || o.degraded != nil {
+// rescan does what was asked for by Watcher.Rescan.
+func (o *owner) rescan() {
+	if o.tree == nil {
+		o.checkRootSoon()
 		return
 	}
-	if err := o.notifier.watch(o.absolute(d.path)); err != nil {
-		o.degrade(err)
+	o.listSoon(time.Now())
+	if o.degraded != nil || len(o.failed) > 0 {
+		o.nextHeal = time.Now()
 	}
-}
-
-// degrade makes the root be polled until notifications can be had.
-func (o *owner) degrade(err error) {
-	o.degraded = err
-	o.nextHeal = time.Now().Add(o.opts.Rescan)
-	o.nextList = earliest(o.nextList, time.Now().Add(o.interval()))
-	if !o.logged {
-		o.logged = true
-		o.opts.Logger.Warn().Err(err).Str("root", o.opts.Root).Msg("notifications are incomplete; polling the root")
-	}
-}
-
-// heal gives notifications another try, at most every Options.Rescan. The listing that follows adds
-// the watches.
-func (o *owner) heal(now time.Time) {
-	if o.degraded == nil || now.Before(o.nextHeal) {
-		return
-	}
-	o.degraded = nil
-	o.startNotifier()
-}
-
-// logHealed logs that a whole listing went by without a failed watch.
-func (o *owner) logHealed() {
-	if o.logged && o.degraded == nil {
-		o.logged = false
-		o.opts.Logger.Info().Str("root", o.opts.Root).Msg("notifications are complete again")
-	}
-}
-
-// startNotifier starts notifications if they are wanted and not there.
-func (o *owner) startNotifier() {
-	if o.source != Inotify || o.notifier != nil {
-		return
-	}
-	n, err := o.newNotifier()
-	if err != nil {
-		o.degrade(err)
-		return
-	}
-	o.notifier = n
 }
 
 // poke returns the channel on which the notifier asks for attention.
@@ -222,9 +259,19 @@ func (o *owner) poke() <-chan struct{} {
 
 // next is the time of the next turn.
 func (o *owner) next() time.Time {
-	next := earliest(o.nextRoot, earliest(o.nextList, o.nextEvents))
+	next := earliest(o.nextRoot, o.nextEvents)
+	next = earliest(next, o.nextHeal)
+	next = earliest(next, o.nextUrgent)
 	if len(o.due) > 0 {
 		next = earliest(next, o.due[0].due)
+	}
+	switch {
+	case len(o.queue) > 0, o.pass != nil && o.pass.urgent:
+		next = time.Now()
+	case o.pass != nil:
+		next = earliest(next, latest(o.nextPortion, time.Now()))
+	default:
+		next = earliest(next, earliest(o.nextPoll, o.nextWalk))
 	}
 	return next
 }

@@ -1,43 +1,54 @@
 package watch
 
 import (
-	"errors"
-	"fmt"
-	"os"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // openRoot opens the root and begins with nothing known about it.
 func (o *owner) openRoot() error {
+	o.enter("open", nil, "")
+	defer o.pulse.leave()
 	t, err := openTree(o.opts.Root)
 	if err != nil {
 		return err
 	}
-	o.tree = t
-	o.top = &dir{path: ".", id: t.stat.id(), on: filesystemAt(int(t.top.Fd()))}
-	o.dirs = map[string]*dir{".": o.top}
-	o.ids = map[fileID]*dir{o.top.id: o.top}
-	o.queue = nil
-	o.source = o.opts.Source
-	if o.source == Auto {
-		o.source = Inotify
-		if o.top.on.network {
-			o.source = Poll
-		}
+	fd, err := t.root(unix.O_PATH)
+	if err != nil {
+		t.close()
+		return err
 	}
+	defer unix.Close(fd)
+	o.tree = t
+	o.chain = chain{tree: t, ops: o.chain.ops}
+	o.table = openMountTable()
+	o.mounts = map[place]*mount{}
+	o.failed = map[*dir]error{}
+	o.queue = nil
+	o.top = &dir{name: ".", id: t.stat.id()}
+	o.ids = map[fileID]*dir{o.top.id: o.top}
+	o.dirs = 1
+	o.settleOn(o.top, o.mountOf(fd, t.at, "."))
 	o.degraded, o.logged = nil, false
-	o.listTook = 0
-	o.startNotifier()
-	o.nextList = time.Now()
+	o.urgentTook = 0
+	o.nextUrgent = time.Now()
 	return nil
 }
 
-// checkRoot tells when the root is gone, is back, or is another directory than before.
+// checkRoot tells when the root is gone, is back, or is another directory than before, and looks for
+// what was mounted below it.
 func (o *owner) checkRoot() {
 	o.nextRoot = time.Now().Add(min(max(o.opts.Settle, minRootCheck), maxRootCheck))
 	if o.tree != nil {
+		o.enter("check", nil, "")
 		err := o.tree.current(o.opts.Root)
+		o.chain.ops += 2
+		o.pulse.leave()
 		if err == nil {
+			if o.table.changed() {
+				o.remounts()
+			}
 			return
 		}
 		o.loseRoot(err)
@@ -56,22 +67,6 @@ func (o *owner) checkRoot() {
 
 // checkRootSoon makes the next turn check the root.
 func (o *owner) checkRootSoon() { o.nextRoot = time.Now() }
-
-// current tells whether path still leads to the directory that was opened.
-func (t *tree) current(path string) error {
-	info, err := os.Stat(path)
-	if err != nil {
-		return fmt.Errorf("check watch root %q: %w", path, errors.Unwrap(err))
-	}
-	held, err := t.top.Stat()
-	if err != nil {
-		return fmt.Errorf("check watch root %q: %w", path, err)
-	}
-	if !os.SameFile(info, held) {
-		return fmt.Errorf("check watch root %q: it was replaced by another file or directory", path)
-	}
-	return nil
-}
 
 func (o *owner) loseRoot(err error) {
 	o.tellLost(err)
@@ -102,8 +97,13 @@ func (o *owner) closeRoot() {
 		o.notifier.close()
 		o.notifier = nil
 	}
+	o.chain.drop()
 	o.tree.close()
-	o.tree, o.top = nil, nil
-	o.dirs, o.ids, o.queue = nil, nil, nil
-	o.nextList, o.nextEvents = time.Time{}, time.Time{}
+	o.table.close()
+	o.tree, o.top, o.table, o.pass = nil, nil, nil, nil
+	o.mounts, o.ids, o.failed, o.queue = nil, nil, nil, nil
+	o.dirs, o.watches = 0, 0
+	o.walkLeft, o.roundLeft, o.again = false, false, false
+	o.nextEvents, o.nextHeal = time.Time{}, time.Time{}
+	o.nextPoll, o.nextWalk, o.nextUrgent = time.Time{}, time.Time{}, time.Time{}
 }

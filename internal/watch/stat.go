@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -23,13 +24,12 @@ type Stat struct {
 
 // StatFile returns the state of an open file.
 func StatFile(f *os.File) (Stat, error) {
-	var st unix.Stat_t
-	err := unix.Fstat(int(f.Fd()), &st)
+	st, _, err := statAt(int(f.Fd()), "", 0)
 	runtime.KeepAlive(f)
 	if err != nil {
 		return Stat{}, fmt.Errorf("stat open file %q: %w", f.Name(), err)
 	}
-	return newStat(&st), nil
+	return st, nil
 }
 
 // Same tells whether nothing happened to the file between s and other: size, times, device and inode
@@ -44,17 +44,75 @@ type fileID struct{ dev, ino uint64 }
 
 func (s Stat) id() fileID { return fileID{s.Dev, s.Ino} }
 
-func newStat(st *unix.Stat_t) Stat {
+// place is where a file lies: the identifier of its mount (statx(2), STATX_MNT_ID), or with kernels
+// before 5.8 its device.
+type place uint64
+
+// statAt returns the state of name in an open directory, a link itself and not its target; of the open
+// file when name is empty. flags may be AT_STATX_FORCE_SYNC, which asks the server of a network file
+// system whatever attributes are cached.
+func statAt(dir int, name string, flags int) (Stat, place, error) {
+	flags |= unix.AT_SYMLINK_NOFOLLOW | unix.AT_NO_AUTOMOUNT
+	if name == "" {
+		flags |= unix.AT_EMPTY_PATH
+	}
+	var st unix.Statx_t
+	for {
+		err := unix.Statx(dir, name, flags, unix.STATX_BASIC_STATS|unix.STATX_MNT_ID, &st)
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EPERM): // old kernels, and old container runtimes
+			return oldStatAt(dir, name)
+		case err != nil:
+			return Stat{}, 0, err
+		}
+		return newStat(&st), placeOf(&st), nil
+	}
+}
+
+// oldStatAt is statAt by way of fstatat(2).
+func oldStatAt(dir int, name string) (Stat, place, error) {
+	flags := unix.AT_SYMLINK_NOFOLLOW
+	if name == "" {
+		flags |= unix.AT_EMPTY_PATH
+	}
+	var st unix.Stat_t
+	if err := unix.Fstatat(dir, name, &st, flags); err != nil {
+		return Stat{}, 0, err
+	}
+	dev := uint64(st.Dev) //nolint:unconvert // its type depends on the architecture
 	return Stat{
 		Size:       st.Size,
 		ModTime:    st.Mtim.Nano(),
 		ChangeTime: st.Ctim.Nano(),
-		Dev:        uint64(st.Dev), //nolint:unconvert // its type depends on the architecture
+		Dev:        dev,
 		Ino:        st.Ino,
 		Nlink:      uint64(st.Nlink), //nolint:unconvert // its type depends on the architecture
 		Mode:       fileMode(st.Mode),
 		UID:        st.Uid,
+	}, place(dev), nil
+}
+
+func newStat(st *unix.Statx_t) Stat {
+	nano := func(t unix.StatxTimestamp) int64 { return t.Sec*1e9 + int64(t.Nsec) }
+	return Stat{
+		Size:       int64(st.Size),
+		ModTime:    nano(st.Mtime),
+		ChangeTime: nano(st.Ctime),
+		Dev:        unix.Mkdev(st.Dev_major, st.Dev_minor),
+		Ino:        st.Ino,
+		Nlink:      uint64(st.Nlink),
+		Mode:       fileMode(uint32(st.Mode)),
+		UID:        st.Uid,
 	}
+}
+
+func placeOf(st *unix.Statx_t) place {
+	if st.Mask&unix.STATX_MNT_ID != 0 {
+		return place(st.Mnt_id)
+	}
+	return place(unix.Mkdev(st.Dev_major, st.Dev_minor))
 }
 
 func fileMode(mode uint32) fs.FileMode {
@@ -76,12 +134,14 @@ func fileMode(mode uint32) fs.FileMode {
 	default:
 		m |= fs.ModeIrregular
 	}
-	for bit, flag := range map[uint32]fs.FileMode{
-		unix.S_ISUID: fs.ModeSetuid, unix.S_ISGID: fs.ModeSetgid, unix.S_ISVTX: fs.ModeSticky,
-	} {
-		if mode&bit != 0 {
-			m |= flag
-		}
+	if mode&unix.S_ISUID != 0 {
+		m |= fs.ModeSetuid
+	}
+	if mode&unix.S_ISGID != 0 {
+		m |= fs.ModeSetgid
+	}
+	if mode&unix.S_ISVTX != 0 {
+		m |= fs.ModeSticky
 	}
 	return m
 }

@@ -14,9 +14,12 @@ import (
 // tree opens what lies below one directory. No symbolic link below it is followed, not even to a place
 // inside of it (os.Root follows those), so paths always mean what a listing said.
 type tree struct {
-	top  *os.File
-	path string // of top, absolute and free of symbolic links when it was opened
-	stat Stat
+	path string // of the root, absolute and free of symbolic links when it was opened
+	stat Stat   // of the root
+	at   place  // of the root
+	// top is the root, held so that its inode number is not given to another directory; nil where the
+	// root is a mount point, which could not be unmounted while it is open.
+	top *os.File
 }
 
 // openTree opens the directory at path, which may be a symbolic link.
@@ -32,16 +35,62 @@ func openTree(path string) (*tree, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open watch root %q: %w", path, err)
 	}
-	top := os.NewFile(uintptr(fd), real)
-	st, err := StatFile(top)
-	if err != nil {
-		top.Close()
+	t := &tree{path: real, top: os.NewFile(uintptr(fd), real)}
+	if t.stat, t.at, err = statAt(fd, "", 0); err != nil {
+		t.close()
 		return nil, fmt.Errorf("open watch root %q: %w", path, err)
 	}
-	return &tree{top: top, path: real, stat: st}, nil
+	if isMountPoint(fd) {
+		t.close()
+		t.top = nil
+	}
+	return t, nil
 }
 
-func (t *tree) close() { t.top.Close() }
+func isMountPoint(dir int) bool {
+	var st unix.Statx_t
+	err := unix.Statx(dir, "", unix.AT_EMPTY_PATH, unix.STATX_INO, &st)
+	return err == nil && st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
+}
+
+func (t *tree) close() {
+	if t.top != nil {
+		t.top.Close()
+	}
+}
+
+// current tells whether path still leads to the directory that was opened.
+func (t *tree) current(path string) error {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("check watch root %q: %w", path, err)
+	}
+	defer unix.Close(fd)
+	st, at, err := statAt(fd, "", 0)
+	if err != nil {
+		return fmt.Errorf("check watch root %q: %w", path, err)
+	}
+	if st.id() != t.stat.id() || at != t.at {
+		return fmt.Errorf("check watch root %q: it was replaced by another file or directory", path)
+	}
+	return nil
+}
+
+// root opens the root.
+func (t *tree) root(flags int) (int, error) {
+	if t.top != nil {
+		return openat(int(t.top.Fd()), ".", flags|unix.O_DIRECTORY)
+	}
+	fd, err := openat(unix.AT_FDCWD, t.path, flags|unix.O_DIRECTORY)
+	if err != nil {
+		return -1, err
+	}
+	if st, at, err := statAt(fd, "", 0); err != nil || st.id() != t.stat.id() || at != t.at {
+		unix.Close(fd)
+		return -1, unix.ENOENT
+	}
+	return fd, nil
+}
 
 // lstat returns the state of what is at rel, a link itself and not its target.
 func (t *tree) lstat(rel string) (Stat, error) {
@@ -50,66 +99,21 @@ func (t *tree) lstat(rel string) (Stat, error) {
 		return Stat{}, err
 	}
 	defer unix.Close(parent)
-	return lstatAt(parent, base, rel)
-}
-
-// readlink returns the text of the symbolic link at rel.
-func (t *tree) readlink(rel string) (string, error) {
-	parent, base, err := t.parent(rel)
+	st, _, err := statAt(parent, base, 0)
 	if err != nil {
-		return "", err
+		return Stat{}, &fs.PathError{Op: "stat", Path: rel, Err: err}
 	}
-	defer unix.Close(parent)
-	buf := make([]byte, unix.PathMax)
-	n, err := unix.Readlinkat(parent, base, buf)
-	if err != nil {
-		return "", &fs.PathError{Op: "readlink", Path: rel, Err: err}
-	}
-	return string(buf[:n]), nil
+	return st, nil
 }
 
-// dir opens the directory at rel for listing; "." is the root.
-func (t *tree) dir(rel string) (*os.File, error) {
-	return t.open(rel, unix.O_RDONLY|unix.O_DIRECTORY)
-}
-
-// file opens the regular file at rel for reading. Something else that has taken its place is opened at
-// most for an instant and without waiting for anyone.
+// file opens the regular file at rel for reading.
 func (t *tree) file(rel string) (*os.File, Stat, error) {
-	f, err := t.open(rel, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY)
+	parent, base, err := t.parent(rel)
 	if err != nil {
 		return nil, Stat{}, err
 	}
-	st, err := StatFile(f)
-	if err == nil {
-		err = typeError(st.Mode)
-	}
-	if err != nil {
-		f.Close()
-		return nil, Stat{}, fmt.Errorf("open %q: %w", rel, err)
-	}
-	return f, st, nil
-}
-
-func (t *tree) open(rel string, flags int) (*os.File, error) {
-	parent, base, err := t.parent(rel)
-	if err != nil {
-		return nil, err
-	}
 	defer unix.Close(parent)
-	fd, err := openat(parent, base, flags)
-	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: rel, Err: err}
-	}
-	if flags&unix.O_NONBLOCK != 0 {
-		// It was for the open alone: reads of a regular file are ordinary ones.
-		err = unix.SetNonblock(fd, false)
-	}
-	if err != nil {
-		unix.Close(fd)
-		return nil, &fs.PathError{Op: "open", Path: rel, Err: err}
-	}
-	return os.NewFile(uintptr(fd), filepath.Join(t.path, rel)), nil
+	return openFile(parent, base, rel, filepath.Join(t.path, rel))
 }
 
 // parent opens the directory that holds rel, step by step, and returns rel's last element.
@@ -117,7 +121,7 @@ func (t *tree) parent(rel string) (fd int, base string, err error) {
 	if !filepath.IsLocal(rel) || filepath.Clean(rel) != rel {
 		return -1, "", &fs.PathError{Op: "open", Path: rel, Err: fs.ErrInvalid}
 	}
-	fd, err = openat(int(t.top.Fd()), ".", unix.O_PATH|unix.O_DIRECTORY)
+	fd, err = t.root(unix.O_PATH)
 	for err == nil {
 		step, rest, more := strings.Cut(rel, "/")
 		if !more {
@@ -141,12 +145,28 @@ func openat(dir int, name string, flags int) (int, error) {
 	}
 }
 
-func lstatAt(dir int, name, rel string) (Stat, error) {
-	var st unix.Stat_t
-	if err := unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return Stat{}, &fs.PathError{Op: "stat", Path: rel, Err: err}
+// openFile opens the regular file of this name in an open directory for reading. Something else that
+// has taken its place is opened at most for an instant and without waiting for anyone.
+func openFile(dir int, name, rel, abs string) (*os.File, Stat, error) {
+	fd, err := openat(dir, name, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY)
+	if err != nil {
+		return nil, Stat{}, &fs.PathError{Op: "open", Path: rel, Err: err}
 	}
-	return newStat(&st), nil
+	// It was for the open alone: reads of a regular file are ordinary ones.
+	if err := unix.SetNonblock(fd, false); err != nil {
+		unix.Close(fd)
+		return nil, Stat{}, &fs.PathError{Op: "open", Path: rel, Err: err}
+	}
+	f := os.NewFile(uintptr(fd), abs)
+	st, err := StatFile(f)
+	if err == nil {
+		err = typeError(st.Mode)
+	}
+	if err != nil {
+		f.Close()
+		return nil, Stat{}, fmt.Errorf("open %q: %w", rel, err)
+	}
+	return f, st, nil
 }
 
 // vanished tells whether err means that nothing is at a path any more: a normal outcome between a

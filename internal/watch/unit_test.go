@@ -74,11 +74,11 @@ func TestFilesystemOf(t *testing.T) {
 }
 
 func TestSettleIsRaisedOnTheNetwork(t *testing.T) {
-	o := &owner{opts: Options{Settle: time.Second}}
-	require.Equal(t, time.Second, o.settle(filesystem{}))
-	require.Equal(t, NetworkSettle, o.settle(filesystem{network: true}))
-	o.opts.Settle = time.Minute
-	require.Equal(t, time.Minute, o.settle(filesystem{network: true}))
+	require.Equal(t, time.Second, effectiveSettle(time.Second, false, time.Hour))
+	require.Equal(t, NetworkSettle, effectiveSettle(time.Second, true, 0))
+	require.Equal(t, NetworkSettle, effectiveSettle(time.Second, true, 3*time.Second))
+	require.Equal(t, 61*time.Second, effectiveSettle(time.Second, true, time.Minute))
+	require.Equal(t, time.Hour, effectiveSettle(time.Hour, true, time.Minute))
 }
 
 func TestLeaseRefused(t *testing.T) {
@@ -184,7 +184,9 @@ func TestDirectoryIsSwappedForALink(t *testing.T) {
 	defer tr.close()
 	_, _, err = tr.file("run/a.ckpt")
 	require.True(t, vanished(err), "%v", err)
-	_, err = tr.dir("run")
+	c := &chain{tree: tr}
+	defer c.drop()
+	_, err = c.list(&dir{name: "run", parent: &dir{name: "."}})
 	require.True(t, vanished(err), "%v", err)
 }
 

@@ -23,6 +23,7 @@ func TestNewNamesTheWrongOption(t *testing.T) {
 		{"no root", Options{Want: wantCheckpoints}, "no directory"},
 		{"no want", Options{Root: "runs"}, "nothing says which files"},
 		{"negative", Options{Root: "runs", Want: wantCheckpoints, Settle: -1}, "negative duration"},
+		{"calls", Options{Root: "runs", Want: wantCheckpoints, PollOps: -1}, "negative number of calls per minute: -1"},
 		{"source", Options{Root: "runs", Want: wantCheckpoints, Source: 7}, "no such source: 7"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -259,7 +260,7 @@ func TestMarksAreBounded(t *testing.T) {
 	require.NoError(t, err)
 	defer n.close()
 	for i := range maxDirty + 1 {
-		n.mark(strconv.Itoa(i))
+		n.mark(strconv.Itoa(i), true)
 	}
 	dirty, lost := n.take()
 	require.Error(t, lost)
@@ -276,7 +277,7 @@ func TestWatchLimitDegradesToPolling(t *testing.T) {
 	allowed := make(chan struct{})
 	opts := options(root)
 	opts.Source = Inotify
-	opts.Rescan = 200 * time.Millisecond
+	opts.Heal = 200 * time.Millisecond
 	r := start(t, opts, deaf(&n, func(path string) error {
 		select {
 		case <-allowed:
@@ -426,7 +427,7 @@ func TestErrorsNameWhatToDo(t *testing.T) {
 	require.ErrorIs(t, err, unix.ENOSPC)
 	require.ErrorContains(t, err, `"/runs/\x1b[0m"`)
 	n.add = func(string) error { return unix.ENOENT }
-	require.NoError(t, n.watch("/runs/vanished"))
+	require.True(t, vanished(n.watch("/runs/vanished")))
 	n.add = func(string) error { return errors.New("odd") }
 	require.EqualError(t, n.watch("/runs"), `watch directory "/runs": odd`)
 }

@@ -21,18 +21,25 @@ const (
 // maxCentral bounds the central directory, which is held in memory: about 2 million files.
 const maxCentral = 128 << 20
 
+// Limits of what the compressed files of a zip may be inflated to, all together. Data that is worth compressing
+// shrinks to a tenth at best; zeros shrink to a thousandth, and there is room for some.
+const (
+	inflatedFloor  = 4 << 30
+	inflatedFactor = 100 // bytes per byte of the zip
+	inflatedCap    = 64 << 30
+)
+
 // Entry is one file of a zip.
 type Entry struct {
 	Name   string
 	Method uint16 // Stored or Deflated
+	flags  uint16
 	CRC32  uint32 // of the content, as the central directory has it
 	Size   int64  // of the content
 	Packed int64  // of the data as it lies in the zip
 	Header int64  // offset of the local header
 	Data   int64  // offset of the data
 	End    int64  // offset behind the data and its descriptor
-
-	flags uint16
 }
 
 // Directory is the proven structure of a zip: every byte up to the central directory belongs to
@@ -41,6 +48,8 @@ type Directory struct {
 	Entries []Entry // in the order of the central directory
 	Start   int64   // offset of the central directory
 	Size    int64   // of the whole zip
+
+	byName []int32 // places in Entries, by name
 }
 
 // Error says what is wrong with a zip.
@@ -67,12 +76,20 @@ func (e *Entry) broken(format string, args ...any) error {
 
 // Find returns the entry of that name, or nil.
 func (d *Directory) Find(name string) *Entry {
-	for i := range d.Entries {
-		if d.Entries[i].Name == name {
-			return &d.Entries[i]
-		}
+	i, found := slices.BinarySearchFunc(d.byName, name, func(place int32, name string) int { return strings.Compare(d.Entries[place].Name, name) })
+	if !found {
+		return nil
 	}
-	return nil
+	return &d.Entries[d.byName[i]]
+}
+
+// sortNames makes Find work.
+func (d *Directory) sortNames() {
+	d.byName = make([]int32, len(d.Entries))
+	for i := range d.byName {
+		d.byName[i] = int32(i)
+	}
+	slices.SortFunc(d.byName, func(a, b int32) int { return strings.Compare(d.Entries[a].Name, d.Entries[b].Name) })
 }
 
 // Read reads and proves the structure of the zip that is the whole of r. Contents are not read. An
@@ -93,10 +110,32 @@ func Read(r io.ReaderAt, size int64) (*Directory, error) {
 	if d.Entries, err = parseCentral(central, end); err != nil {
 		return nil, err
 	}
-	if err := checkNames(d.Entries); err != nil {
+	d.sortNames()
+	if err := d.checkNames(); err != nil {
+		return nil, err
+	}
+	if err := d.checkInflated(); err != nil {
 		return nil, err
 	}
 	return d, d.checkLocals(&window{source: r})
+}
+
+// checkInflated bounds what whoever reads all contents has to inflate.
+func (d *Directory) checkInflated() error {
+	limit := min(inflatedFloor+inflatedFactor*min(d.Size, inflatedCap), inflatedCap)
+	room := limit
+	for i := range d.Entries {
+		e := &d.Entries[i]
+		if e.Method == Stored {
+			continue
+		}
+		if e.Size > room {
+			return e.broken("with its %d bytes the compressed files would inflate to more than the %d that are read of a zip of %d bytes",
+				e.Size, limit, d.Size)
+		}
+		room -= e.Size
+	}
+	return nil
 }
 
 func readAt(r io.ReaderAt, b []byte, offset int64) error {
@@ -313,14 +352,12 @@ func (e *Entry) takeZip64(field []byte, wanted []*int64) error {
 	return nil
 }
 
-func checkNames(entries []Entry) error {
-	seen := make(map[string]bool, len(entries))
-	for i := range entries {
-		e := &entries[i]
-		if seen[e.Name] {
+func (d *Directory) checkNames() error {
+	for i, place := range d.byName {
+		e := &d.Entries[place]
+		if i > 0 && d.Entries[d.byName[i-1]].Name == e.Name {
 			return e.broken("the name occurs twice")
 		}
-		seen[e.Name] = true
 		if err := e.checkName(); err != nil {
 			return e.broken("%v", err)
 		}

@@ -73,7 +73,8 @@ func (l *Layout) Add(h Header) (local []byte) {
 	}
 	extra = appendPadding(extra, header+localSize+int64(len(h.Name))+int64(len(extra)), h.Place)
 
-	local = binary.LittleEndian.AppendUint32(nil, localSignature)
+	local = make([]byte, 0, localSize+len(h.Name)+len(extra))
+	local = binary.LittleEndian.AppendUint32(local, localSignature)
 	local = appendCommon(local, h, version, flags, h.Size >= math.MaxUint32)
 	local = binary.LittleEndian.AppendUint16(local, uint16(len(h.Name)))
 	local = binary.LittleEndian.AppendUint16(local, uint16(len(extra)))

@@ -318,3 +318,33 @@ func FuzzRead(f *testing.F) {
 		requireSameAsGo(t, d, data)
 	})
 }
+
+// Many files that each may be inflated can be too much together.
+func TestInflatedSizesAreBoundedTogether(t *testing.T) {
+	zipOf := func(sizes ...uint64) []byte {
+		var b bytes.Buffer
+		z := zip.NewWriter(&b)
+		for i, size := range sizes {
+			w, err := z.CreateRaw(&zip.FileHeader{Name: fmt.Sprint(i), Method: Deflated, CompressedSize64: 1, UncompressedSize64: size})
+			require.NoError(t, err)
+			_, err = w.Write([]byte{0})
+			require.NoError(t, err)
+		}
+		require.NoError(t, z.Close())
+		return b.Bytes()
+	}
+	for _, tc := range []struct {
+		sizes []uint64
+		fits  bool
+	}{
+		{[]uint64{3 << 30}, true}, {[]uint64{2 << 30, 2 << 30}, true}, {[]uint64{3 << 30, 3 << 30}, false}, {[]uint64{2 << 30, 2 << 30, 1 << 30}, false},
+	} {
+		data := zipOf(tc.sizes...)
+		_, err := Read(bytes.NewReader(data), int64(len(data)))
+		if tc.fits {
+			require.NoError(t, err)
+		} else {
+			require.ErrorContains(t, err, "the compressed files would inflate to more than")
+		}
+	}
+}

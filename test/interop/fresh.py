@@ -75,7 +75,8 @@ def state_dicts():
     base = torch.randn(6, 8)
     yield "views", collections.OrderedDict(base=base, row=base[2], column=base[:, 3], transposed=base.t(), tied=base), {}
     yield "module", network().state_dict(), {}
-    yield "half", {"bf16": torch.randn(5).bfloat16(), "f16": torch.randn(2, 3).half(), "empty": torch.empty(0, 4)}, {}
+    yield "half", {"bf16": torch.randn(5).bfloat16(), "f16": torch.randn(2, 3).half(), "empty": torch.empty(0, 4),
+                   "empty_inside": torch.empty(3, 0, 2), "empty_tail": torch.randn(5)[5:]}, {}
     yield "protocol4", network().state_dict(), {"pickle_protocol": 4}
     narrow = {n: torch.arange(8, dtype=torch.uint8).view(getattr(torch, n))
               for n in ("float8_e4m3fn", "float8_e5m2", "uint16", "uint32") if hasattr(torch, n)}

@@ -1,0 +1,128 @@
+// Command bench measures bundlewatch against what users would use instead, every command in turn in one run, and
+// prints Markdown tables: medians, and ratios between figures of the same run. See docs/benchmarks.md.
+//
+//	bench/run.sh                   installs the peers where it can, and runs everything in its short form
+//	go run ./bench -full           2 x 4 GiB, 100,000 directories: takes about an hour and 60 GiB
+//	go run ./bench -only pack      one part: pack, share, scan, latency or victim
+//	go run ./bench -write          also puts the tables into docs/benchmarks.md
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+func main() {
+	if len(os.Args) > 2 && os.Args[1] == "floor" {
+		exit(floor(os.Args[2:]))
+	}
+	if len(os.Args) == 4 && os.Args[1] == "read-loop" {
+		exit(readLoop(os.Args[2], os.Args[3]))
+	}
+	b := &bench{}
+	flag.StringVar(&b.dir, "dir", os.TempDir(), "where to work, on a disk")
+	flag.IntVar(&b.runs, "runs", 5, "times that each command is run")
+	flag.BoolVar(&b.full, "full", false, "the large sizes too")
+	only := flag.String("only", "", "one part: "+strings.Join(partNames(), ", "))
+	write := flag.Bool("write", false, "put the tables into docs/benchmarks.md")
+	flag.Parse()
+	exit(b.run(*only, *write))
+}
+
+func exit(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench: error:", err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// bench is one run of the program.
+type bench struct {
+	dir     string // of this run
+	program string // the bundlewatch binary
+	self    string // this binary
+	runs    int
+	full    bool
+	out     strings.Builder
+}
+
+// parts are what can be measured, in order.
+var parts = []struct {
+	name    string
+	measure func(*bench) error
+}{
+	{"pack", (*bench).pack}, {"share", (*bench).share}, {"scan", (*bench).scan}, {"latency", (*bench).latency}, {"victim", (*bench).victim},
+}
+
+func partNames() (names []string) {
+	for _, p := range parts {
+		names = append(names, p.name)
+	}
+	return names
+}
+
+func (b *bench) run(only string, write bool) (err error) {
+	if b.dir, err = os.MkdirTemp(b.dir, "bundlewatch-bench."); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(b.dir)) }()
+	if err := b.build(); err != nil {
+		return err
+	}
+	b.printf("%s\n", b.machine())
+	for _, p := range parts {
+		if only != "" && only != p.name {
+			continue
+		}
+		if err := p.measure(b); err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
+	}
+	if write {
+		return b.writePage("docs/benchmarks.md")
+	}
+	return nil
+}
+
+func (b *bench) build() (err error) {
+	b.program = filepath.Join(b.dir, "bundlewatch")
+	if b.self, err = os.Executable(); err != nil {
+		return err
+	}
+	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", b.program, "./cmd/bundlewatch")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("build bundlewatch: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// printf prints to standard output, and to the page.
+func (b *bench) printf(format string, args ...any) {
+	fmt.Printf(format, args...)
+	fmt.Fprintf(&b.out, format, args...)
+}
+
+const (
+	pageBegin = "<!-- tables: made by bench/run.sh -->\n"
+	pageEnd   = "<!-- end of tables -->"
+)
+
+func (b *bench) writePage(path string) error {
+	page, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	before, rest, found := strings.Cut(string(page), pageBegin)
+	_, after, closed := strings.Cut(rest, pageEnd)
+	if !found || !closed {
+		return fmt.Errorf("%s has no place for the tables", path)
+	}
+	return os.WriteFile(path, []byte(before+pageBegin+"\n"+b.out.String()+"\n"+pageEnd+after), 0o644)
+}

@@ -1,0 +1,118 @@
+package pagecache
+
+import (
+	"cmp"
+	"os"
+	"slices"
+	"sync"
+)
+
+const (
+	// window is the number of bytes that are asked about and dropped at once.
+	window = 1 << 20
+	// ahead is how far in front of the reader windows are asked about: further than the kernel reads ahead on
+	// its own, which would make its pages look like somebody else's.
+	ahead = 32 << 20
+	// finest is the number of bytes below which a part that is cached is not told from one that is not.
+	finest = 64 << 10
+)
+
+// Reader reads a file. It may be used from several goroutines.
+type Reader struct {
+	file *os.File
+	size int64
+
+	mu sync.Mutex
+	// asked is the number of windows, from the start of the file, that were asked about.
+	asked int64
+	// absent are the parts, in order, that nobody had in the cache.
+	absent []part
+	// read is where the last read ended, dropped what was dropped of the reads before it that followed
+	// each other.
+	read, dropped int64
+	// blind is set when the kernel does not say what it has.
+	blind bool
+}
+
+type part struct{ begin, end int64 }
+
+// NewReader returns a reader of a file of size bytes. The file stays the caller's.
+func NewReader(f *os.File, size int64) *Reader { return &Reader{file: f, size: size} }
+
+// File returns the file that is read.
+func (r *Reader) File() *os.File { return r.file }
+
+// ReadAt reads as [os.File.ReadAt] does.
+func (r *Reader) ReadAt(b []byte, offset int64) (int, error) {
+	r.ask(offset + int64(len(b)))
+	n, err := r.file.ReadAt(b, offset)
+	r.passed(offset, offset+int64(n))
+	return n, err
+}
+
+// ask finds out what is cached of the windows up to some distance behind the offset.
+func (r *Reader) ask(offset int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	end := min(offset+ahead, r.size)
+	for begin := r.asked * window; begin < end && !r.blind; begin = r.asked * window {
+		r.split(part{begin, min(begin+window, r.size)})
+		r.asked++
+	}
+}
+
+// split adds the parts of p that are not cached to r.absent.
+func (r *Reader) split(p part) {
+	pages, cached, err := residency(r.file, p)
+	switch {
+	case err != nil:
+		r.blind = true
+	case cached == 0:
+		r.add(p)
+	case cached < pages && p.end-p.begin > finest:
+		middle := p.begin + (p.end-p.begin)/2/finest*finest
+		r.split(part{p.begin, middle})
+		r.split(part{middle, p.end})
+	}
+}
+
+func (r *Reader) add(p part) {
+	if last := len(r.absent) - 1; last >= 0 && r.absent[last].end == p.begin {
+		r.absent[last].end = p.end
+		return
+	}
+	r.absent = append(r.absent, p)
+}
+
+// passed drops whole windows that lie behind reads which follow each other. What else was read is dropped by
+// [Reader.Drop].
+func (r *Reader) passed(begin, end int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if begin != r.read {
+		r.dropped = begin
+	}
+	r.read = end
+	if behind := end / window * window; behind > r.dropped {
+		r.drop(part{r.dropped, behind})
+		r.dropped = behind
+	}
+}
+
+// drop drops what of p nobody had in the cache.
+func (r *Reader) drop(p part) {
+	first, _ := slices.BinarySearchFunc(r.absent, p.begin, func(a part, begin int64) int { return cmp.Compare(a.end, begin+1) })
+	for _, a := range r.absent[first:] {
+		if a.begin >= p.end {
+			return
+		}
+		drop(r.file, part{max(a.begin, p.begin), min(a.end, p.end)})
+	}
+}
+
+// Drop drops all pages that came in by reading and are still there.
+func (r *Reader) Drop() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.drop(part{0, r.size})
+}

@@ -1,0 +1,173 @@
+package pickle
+
+import (
+	"hash/maphash"
+	"slices"
+)
+
+// TensorCall is the call of torch._utils._rebuild_tensor_v2 in the form in which torch.save writes it for every plain
+// tensor: a checkpoint can have some hundred thousand. It stands for the [Object] that [TensorCall.Object] returns, and
+// takes an eighth of its memory.
+type TensorCall struct {
+	*tensorForm
+	key     string
+	offset  int64
+	changed *Object // what the pickle made of it, if it changed it after the call
+	single
+}
+
+// tensorForm is what many tensors have in common.
+type tensorForm struct {
+	function, class, hooks *Global
+	location               string
+	elements               int64
+	shape, stride          *Tuple
+	grad                   bool
+}
+
+// Object returns the call with its arguments. Unless the pickle changed the object after the call, it is made anew each
+// time.
+func (t *TensorCall) Object() *Object {
+	if t.changed != nil {
+		return t.changed
+	}
+	hooks := &Object{Class: t.hooks, single: single{true}}
+	return &Object{Class: t.function, Args: []any{t.StorageID(), t.offset, t.shape, t.stride, t.grad, hooks}, single: single{true}}
+}
+
+// StorageID returns the persistent id of the storage that the tensor is a view of.
+func (t *TensorCall) StorageID() *PersistentID {
+	id := &Tuple{Items: []any{storageWord, t.class, t.key, t.location, t.elements}, single: single{true}}
+	return &PersistentID{ID: id, single: single{true}}
+}
+
+const storageWord = "storage"
+
+// Storage returns what describes the storage that the tensor is a view of.
+func (t *TensorCall) Storage() (class *Global, key string, elements int64) {
+	return t.class, t.key, t.elements
+}
+
+// View returns where in the storage the tensor lies, in elements; shape and stride are counts.
+func (t *TensorCall) View() (offset int64, shape, stride *Tuple) { return t.offset, t.shape, t.stride }
+
+// Changed tells whether the pickle changed the object after the call: then it is more than the tensor.
+func (t *TensorCall) Changed() bool { return t.changed != nil }
+
+// object returns the object as which the pickle changes the tensor from now on.
+func (t *TensorCall) object() *Object {
+	t.changed = t.Object()
+	return t.changed
+}
+
+// Bytes of values, as the decoder counts them.
+const (
+	costTensorCall = 48 + 16 // with its share in forms
+	costPackedAway = costPersistentID + 2*costTuple + (5+6)*costItem + 2*costObject
+)
+
+// packTensor returns the small form of the call of class with args, nil when it has none. Nothing else may refer to
+// its parts.
+func (d *decoder) packTensor(class any, args *Tuple) *TensorCall {
+	form := tensorForm{}
+	t := &TensorCall{tensorForm: &form, single: single{true}}
+	if !form.takeFunction(class) || !args.once || len(args.Items) != 6 || !t.takeStorage(args.Items[0]) || !form.takeHooks(args.Items[5]) {
+		return nil
+	}
+	var ok [4]bool
+	t.offset, ok[0] = args.Items[1].(int64)
+	form.shape, ok[1] = args.Items[2].(*Tuple)
+	form.stride, ok[2] = args.Items[3].(*Tuple)
+	form.grad, ok[3] = args.Items[4].(bool)
+	if ok != [4]bool{true, true, true, true} || !isCounts(form.shape) || !isCounts(form.stride) {
+		return nil
+	}
+	t.tensorForm = d.forms.intern(form)
+	d.memory += costPackedAway
+	return t
+}
+
+func (form *tensorForm) takeFunction(class any) (ok bool) {
+	form.function, ok = class.(*Global)
+	return ok && form.function.Module == "torch._utils" && form.function.Name == "_rebuild_tensor_v2"
+}
+
+// takeStorage reads the persistent id ('storage', class, key, location, elements).
+func (t *TensorCall) takeStorage(v any) bool {
+	id, ok := v.(*PersistentID)
+	if !ok || !id.once {
+		return false
+	}
+	parts, ok := id.ID.(*Tuple)
+	if !ok || !parts.once || len(parts.Items) != 5 || parts.Items[0] != storageWord {
+		return false
+	}
+	var is [4]bool
+	t.class, is[0] = parts.Items[1].(*Global)
+	t.key, is[1] = parts.Items[2].(string)
+	t.location, is[2] = parts.Items[3].(string)
+	t.elements, is[3] = parts.Items[4].(int64)
+	return is == [4]bool{true, true, true, true}
+}
+
+// takeHooks reads an empty OrderedDict.
+func (form *tensorForm) takeHooks(v any) bool {
+	o, ok := v.(*Object)
+	if !ok || !o.once || !o.Is("collections", "OrderedDict") || o.New || o.Built || len(o.Args) > 0 || o.Items != nil || o.Appended != nil {
+		return false
+	}
+	form.hooks = o.Class.(*Global)
+	return true
+}
+
+// forms and tuples keep one of equal values, as long as no other takes its place: what repeats in a checkpoint
+// repeats soon.
+type (
+	forms  [512]*tensorForm
+	tuples [512]*Tuple
+)
+
+func (f *forms) intern(form tensorForm) *tensorForm {
+	at := &f[maphash.Comparable(keySeed, form)%uint64(len(f))]
+	if *at == nil || **at != form {
+		*at = &form
+	}
+	return *at
+}
+
+// maxCounts is the length up to which tuples of counts, such as shapes, are kept once.
+const maxCounts = 8
+
+// isCounts tells whether a tuple is short and holds ints only. Python does not tell equal ones apart, so neither do we.
+func isCounts(t *Tuple) bool {
+	if len(t.Items) > maxCounts {
+		return false
+	}
+	for _, item := range t.Items {
+		if _, ok := item.(int64); !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// intern returns the kept tuple that has these items, if they are counts, and whether it was kept before.
+func (t *tuples) intern(items []any) (tuple *Tuple, kept bool) {
+	if len(items) > maxCounts {
+		return nil, false
+	}
+	counts := [maxCounts + 1]int64{int64(len(items))}
+	for i, item := range items {
+		n, ok := item.(int64)
+		if !ok {
+			return nil, false
+		}
+		counts[i+1] = n
+	}
+	at := &t[maphash.Comparable(keySeed, counts)%uint64(len(t))]
+	if *at != nil && slices.Equal((*at).Items, items) {
+		return *at, true
+	}
+	*at = &Tuple{Items: slices.Clone(items)}
+	return *at, false
+}
