@@ -32,6 +32,13 @@ var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"jsonlines":     jsonLines,
 	"listzip":       listZip,
 	"unzipentry":    unzipEntry,
+	"hangmount":     hangMount,
+	"unhang":        unhang,
+	"notify":        notify,
+	"httpget":       httpGet,
+	"until":         untilSays,
+	"manyhalves":    manyHalves,
+	"descriptors":   descriptors,
 }
 
 // condition answers the conditions of scripts.
@@ -42,6 +49,11 @@ func condition(cond, fixtures string) (bool, error) {
 	case "etcconfig":
 		_, err := os.Stat("/etc/bundlewatch/bundlewatch.toml")
 		return err == nil, nil
+	case "root":
+		return os.Geteuid() == 0, nil
+	case "hangs":
+		_, err := os.Stat("/dev/fuse")
+		return err == nil && os.Geteuid() == 0, nil
 	}
 	return false, fmt.Errorf("unknown condition %q", cond)
 }

@@ -101,6 +101,7 @@ func newEngine(w config.Watch, s *store.Local, opts Options) *engine {
 type common struct {
 	kept   *budget
 	faults *faults
+	look   func() // at the artifact directory, because it failed; nil when nobody looks after it
 }
 
 func newCommon(l config.Limits) *common {
