@@ -32,6 +32,8 @@ var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"jsonlines":     jsonLines,
 	"listzip":       listZip,
 	"unzipentry":    unzipEntry,
+	"mounttmpfs":    mountTmpfs,
+	"bindmount":     bindMount,
 	"hangmount":     hangMount,
 	"unhang":        unhang,
 	"notify":        notify,

@@ -18,6 +18,22 @@ import (
 
 // Commands of scripts about a daemon and the machine that it runs on.
 
+// mountTmpfs mounts a file system of 32 MiB with room for 200 files until the script ends.
+func mountTmpfs(ts *testscript.TestScript, neg bool, args []string) {
+	arguments(ts, neg, args, 1, "mounttmpfs DIR")
+	dir := ts.MkAbs(args[0])
+	ts.Check(unix.Mount("tmpfs", dir, "tmpfs", 0, "size=32m,nr_inodes=200"))
+	ts.Defer(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+}
+
+// bindMount makes a directory appear at another place, too, until the script ends.
+func bindMount(ts *testscript.TestScript, neg bool, args []string) {
+	arguments(ts, neg, args, 2, "bindmount DIR AT")
+	at := ts.MkAbs(args[1])
+	ts.Check(unix.Mount(ts.MkAbs(args[0]), at, "", unix.MS_BIND, ""))
+	ts.Defer(func() { _ = unix.Unmount(at, unix.MNT_DETACH) })
+}
+
 // hangs are the file systems that do not answer, by mount point: the descriptors of their servers, who never
 // read a request.
 var hangs sync.Map
