@@ -11,8 +11,9 @@ import (
 	"github.com/bundlewatch/bundlewatch/internal/config"
 )
 
-// slack is what a bundle takes beside its payloads: headers, the manifest, blocks that are not full.
-const slack = 1 << 20
+// slack is about what a bundle takes beside its payloads: headers, the manifest, blocks that are not full. Where it
+// is more, writing fails, which does no harm either.
+const slack = 64 << 10
 
 // room is the space of the artifact file system, and who has a claim on it.
 type room struct {
