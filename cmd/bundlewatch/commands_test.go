@@ -32,6 +32,15 @@ var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"jsonlines":     jsonLines,
 	"listzip":       listZip,
 	"unzipentry":    unzipEntry,
+	"mounttmpfs":    mountTmpfs,
+	"bindmount":     bindMount,
+	"hangmount":     hangMount,
+	"unhang":        unhang,
+	"notify":        notify,
+	"httpget":       httpGet,
+	"until":         untilSays,
+	"manyhalves":    manyHalves,
+	"descriptors":   descriptors,
 }
 
 // condition answers the conditions of scripts.
@@ -42,6 +51,11 @@ func condition(cond, fixtures string) (bool, error) {
 	case "etcconfig":
 		_, err := os.Stat("/etc/bundlewatch/bundlewatch.toml")
 		return err == nil, nil
+	case "root":
+		return os.Geteuid() == 0, nil
+	case "hangs":
+		_, err := os.Stat("/dev/fuse")
+		return err == nil && os.Geteuid() == 0, nil
 	}
 	return false, fmt.Errorf("unknown condition %q", cond)
 }
@@ -74,7 +88,7 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 
 // Scripts wait for what must happen, and look often. The bound only ends a test that would hang.
 const (
-	patience = 30 * time.Second
+	patience = 2 * time.Minute
 	lookEach = 10 * time.Millisecond
 )
 

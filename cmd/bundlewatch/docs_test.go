@@ -14,8 +14,11 @@ import (
 
 var tomlBlock = regexp.MustCompile("(?ms)^```toml\n(.*?)^```$")
 
-// minimal is what a block that is only a part of a config is added to.
-const minimal = "[artifacts]\ndir = \"/a\"\n[[watch]]\nname = \"w\"\nroot = \"/r\"\nmembers = { m = \"{run...}/m-{epoch}.pt\" }\n"
+// A block that is only a part of a config is added to these.
+const (
+	minimalWatch   = "[artifacts]\ndir = \"/a\"\n[[watch]]\nname = \"w\"\nroot = \"/r\"\n"
+	minimalMembers = "members = { m = \"{run...}/m-{epoch}.pt\" }\n"
+)
 
 // Every TOML block of the documentation and the README is a config, or a part of one.
 func TestDocumentedConfigsAreValid(t *testing.T) {
@@ -28,8 +31,13 @@ func TestDocumentedConfigsAreValid(t *testing.T) {
 		for _, m := range tomlBlock.FindAllStringSubmatch(string(text), -1) {
 			blocks++
 			source := m[1]
+			if !strings.Contains(source, "[watch.members]") {
+				source = minimalMembers + source
+			}
 			if !strings.Contains(source, "[artifacts]") {
-				source = minimal + source
+				source = minimalWatch + source
+			} else {
+				source = m[1]
 			}
 			_, err := config.Parse("/etc/bundlewatch/bundlewatch.toml", source)
 			require.NoError(t, err, "%s:\n%s", page, m[1])

@@ -111,51 +111,40 @@ func (j journalWriter) WriteLevel(level zerolog.Level, line []byte) (int, error)
 	return len(line), nil
 }
 
+// logLine is what the log says of a kind of event.
+type logLine struct {
+	level zerolog.Level
+	text  string
+}
+
+// logLines are the events that an operator wants to know. They are documented in docs/operations.md.
+var logLines = map[daemon.Kind]logLine{
+	daemon.Complete:    {zerolog.InfoLevel, "set is complete"},
+	daemon.Bundled:     {zerolog.InfoLevel, "bundle published"},
+	daemon.Waiting:     {zerolog.InfoLevel, "set waits"},
+	daemon.Expired:     {zerolog.WarnLevel, "set has waited too long"},
+	daemon.Refused:     {zerolog.WarnLevel, "refused"},
+	daemon.Failed:      {zerolog.ErrorLevel, "bundling failed; it is tried again"},
+	daemon.Healed:      {zerolog.InfoLevel, "artifact directory can be written again"},
+	daemon.Skipped:     {zerolog.InfoLevel, "file passed over"},
+	daemon.RootGone:    {zerolog.ErrorLevel, "root is gone; waiting for it"},
+	daemon.RootBack:    {zerolog.InfoLevel, "root is back"},
+	daemon.Stopped:     {zerolog.ErrorLevel, "nothing is started"},
+	daemon.Started:     {zerolog.InfoLevel, "bundles are started again"},
+	daemon.Renewed:     {zerolog.WarnLevel, "artifact directory was made anew; bundling every set again"},
+	daemon.Hung:        {zerolog.ErrorLevel, "file system hangs; the others go on"},
+	daemon.Answers:     {zerolog.InfoLevel, "file system answers again"},
+	daemon.PackStalled: {zerolog.ErrorLevel, "packing is stalled; the others go on"},
+	daemon.PackMoves:   {zerolog.InfoLevel, "packing goes on"},
+}
+
 // logEvent writes one line for each thing that an operator wants to know.
 func logEvent(log zerolog.Logger, e daemon.Event) {
-	level, text := zerolog.InfoLevel, ""
-	switch e.Kind {
-	case daemon.Bundled:
-		text = "bundle published"
-	case daemon.PublishedBefore:
-		level, text = zerolog.DebugLevel, "published before"
-	case daemon.Waiting:
-		text = "set waits"
-	case daemon.Expired:
-		level, text = zerolog.WarnLevel, "set has waited too long"
-	case daemon.Refused:
-		level, text = zerolog.WarnLevel, "refused"
-	case daemon.Failed:
-		level, text = zerolog.ErrorLevel, "bundling failed; it is tried again"
-	case daemon.Skipped:
-		text = "file passed over"
-	case daemon.RootGone:
-		level, text = zerolog.ErrorLevel, "root is gone; waiting for it"
-	case daemon.RootBack:
-		text = "root is back"
-	case daemon.Complete:
-		text = "set is complete"
-	case daemon.Healed:
-		text = "artifact directory can be written again"
-	case daemon.Stopped:
-		level, text = zerolog.ErrorLevel, "nothing is started"
-	case daemon.Started:
-		text = "bundles are started again"
-	case daemon.Renewed:
-		level, text = zerolog.WarnLevel, "artifact directory was made anew; bundling every set again"
-	case daemon.Hung:
-		level, text = zerolog.ErrorLevel, "file system hangs; the others go on"
-	case daemon.Answers:
-		text = "file system answers again"
-	case daemon.PackStalled:
-		level, text = zerolog.ErrorLevel, "packing is stalled; the others go on"
-	case daemon.PackMoves:
-		text = "packing goes on"
-	}
-	if level < zerolog.InfoLevel {
+	kind, ok := logLines[e.Kind]
+	if !ok {
 		return
 	}
-	line := log.WithLevel(level)
+	line := log.WithLevel(kind.level)
 	for _, field := range []struct{ name, value string }{{"watch", e.Watch}, {"key", e.Key}, {"role", e.Role}, {"path", e.Path}, {"reason", e.Reason},
 		{"waits", strings.Join(e.Waits, "; ")}} {
 		if field.value != "" {
@@ -168,5 +157,5 @@ func logEvent(log zerolog.Logger, e daemon.Event) {
 			line = line.Str("notes", strings.Join(e.Notes, "; "))
 		}
 	}
-	line.Msg(text)
+	line.Msg(kind.text)
 }

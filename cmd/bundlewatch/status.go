@@ -246,6 +246,9 @@ func sourceText(w *status.Watch) string {
 	case w.Degraded != "":
 		text += "; DEGRADED to polling: " + visible(w.Degraded)
 	}
+	if len(w.Mounts) == 1 { // the root's, which is told above
+		return text
+	}
 	for _, m := range w.Mounts {
 		text += fmt.Sprintf("\n  mount %s: %s by %s", visible(m.Path), visible(m.FileSystem), visible(m.Source))
 		if m.Degraded != "" {

@@ -101,6 +101,7 @@ func newEngine(w config.Watch, s *store.Local, opts Options) *engine {
 type common struct {
 	kept   *budget
 	faults *faults
+	look   func() // at the artifact directory, because it failed; nil when nobody looks after it
 }
 
 func newCommon(l config.Limits) *common {
@@ -262,6 +263,8 @@ func (e *engine) examine(v *file, f *watch.Fact) (err error, refused bool) {
 	v.fingerprint = c.fingerprint()
 	return nil, false
 }
+
+func (e *engine) access() access { return access{root: e.watch.Root, pulse: e.pulse} }
 
 func (e *engine) open(v *file) (*os.File, error) {
 	defer e.pulse.call("open", e.absolute(v.path))()

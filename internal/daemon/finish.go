@@ -192,6 +192,9 @@ func (e *engine) failed(s *set, err error) {
 	case errors.As(err, &artifact):
 		isNew, retry := e.opts.common.faults.failed(e.now(), err)
 		e.resume, s.State.retry = e.now().Add(retry), time.Time{} // it waits in the queue
+		if look := e.opts.common.look; look != nil {
+			look()
+		}
 		if isNew {
 			e.emit(ev)
 		}

@@ -1,11 +1,14 @@
 package daemon
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -143,19 +146,27 @@ func TestBundleThatDoesNotFit(t *testing.T) {
 	b.later(retryMost)
 	b.expect(Bundled, Bundled)
 	require.Empty(t, b.short)
-	require.Zero(t, b.packer.room.claimed)
+	require.Empty(t, b.packer.room.claims)
 }
 
 func TestClaims(t *testing.T) {
 	r := newRoom("/x", config.Floor{Percent: 50})
 	r.statfs = func(string) (space, error) { return space{free: 80 << 20, size: 100 << 20}, nil }
-	require.NoError(t, r.claim(20<<20))
-	require.ErrorIs(t, r.claim(20<<20), unix.ENOSPC, "30 MiB are above the floor, 20 are spoken for")
-	r.written(15 << 20)
-	require.NoError(t, r.claim(20<<20))
+	archive := filepath.Join(t.TempDir(), "archive")
+	release, err := r.claim(20<<20, archive)
+	require.NoError(t, err)
+	_, err = r.claim(20<<20, "other")
+	require.ErrorIs(t, err, unix.ENOSPC, "30 MiB are above the floor, 20 are spoken for")
+	require.NoError(t, os.WriteFile(archive, bytes.Repeat([]byte("x"), 15<<20), 0o600))
+	other, err := r.claim(20<<20, "other")
+	require.NoError(t, err, "15 of them are not free any more")
+	release()
+	other()
+	require.Empty(t, r.claims)
 	r.statfs = func(string) (space, error) { return space{}, fs.ErrPermission }
-	require.ErrorIs(t, r.claim(1), fs.ErrPermission)
-	_, _, err := r.look()
+	_, err = r.claim(1, "x")
+	require.ErrorIs(t, err, fs.ErrPermission)
+	_, _, err = r.look()
 	require.ErrorIs(t, err, fs.ErrPermission)
 	real := newRoom(t.TempDir(), config.Floor{})
 	now, floor, err := real.look()

@@ -195,6 +195,7 @@ func (l *loop) received(r reply) {
 
 // republish makes all sets be bundled again whose bundles are not there any more.
 func (l *loop) republish() {
+	l.resume = time.Time{}
 	for _, s := range l.table.Sets() {
 		s.State.loaded, s.State.versions, s.State.saves = false, nil, nil
 		if err := l.load(s); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"path/filepath"
 	"strings"
@@ -303,10 +304,11 @@ func closed(e watch.Evidence) string {
 // name.
 func (p *packer) publish(ctx context.Context, j *job, sources []*source, c *bundle.Contents, stage *store.Stage) outcome {
 	size := c.Size()
-	if err := p.room.claim(size); err != nil {
+	release, err := p.room.claim(size, filepath.Join(stage.Path, bundle.ArchiveName))
+	if err != nil {
 		return outcome{err: &artifactError{err}}
 	}
-	defer func() { p.room.written(size - min(size, j.work.done.Load())) }()
+	defer release()
 	j.work.total.Store(size)
 	j.work.done.Store(0)
 	if p.progress != nil {
@@ -344,10 +346,7 @@ func (j *job) gitCommit(dir string) string {
 // advance notes that bytes were written.
 func (p *packer) advance(j *job, n int64) {
 	j.work.pulse.turned()
-	total, before := j.work.total.Load(), j.work.done.Load()
-	after := min(before+n, total) // headers and the like are not counted
-	j.work.done.Store(after)
-	p.room.written(after - before)
+	j.work.done.Add(n)
 	if p.opts.Metrics != nil {
 		p.opts.Metrics.Packed(j.watch.Name, n)
 	}
@@ -359,10 +358,13 @@ func (p *packer) advance(j *job, n int64) {
 // written tells an error of the artifact directory from one of a member.
 func written(err error, stage string) error {
 	var at *fs.PathError
-	if errors.As(err, &at) && strings.HasPrefix(at.Path, stage) {
-		return &artifactError{err}
+	switch {
+	case isVerdict(err), errors.Is(err, context.Canceled), errors.Is(err, io.ErrUnexpectedEOF):
+		return err
+	case errors.As(err, &at) && !strings.HasPrefix(at.Path, stage): // reading a member
+		return err
 	}
-	return err
+	return &artifactError{err}
 }
 
 // unchanged compares descriptors and paths with what they were before the first byte was read.

@@ -66,7 +66,10 @@ type reader struct {
 	crcs  *checkpoint.Ranges    // of the state in which the file is
 }
 
-var _ io.ReaderAt = reader{}
+var _ interface {
+	io.ReaderAt
+	File() *os.File
+} = reader{}
 
 func newReader(f *os.File, path string, size int64, p *pulse, wait func(bytes int) error, crcs *checkpoint.Ranges) reader {
 	return reader{pages: pagecache.NewReader(f, size), path: path, pulse: p, wait: wait, crcs: crcs}

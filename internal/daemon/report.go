@@ -68,7 +68,7 @@ func (d *Daemon) showPacks(now time.Time) []status.Pack {
 	for _, w := range *d.pool.shown.Load() {
 		_, in := w.pulse.idle()
 		p := status.Pack{Watch: w.watch, Key: clip(w.key), Started: *back(now, w.begun), Seconds: now.Sub(w.begun).Seconds(),
-			Bytes: w.done.Load(), Total: w.total.Load(), Stalled: w.stalled.Load()}
+			Bytes: min(w.done.Load(), w.total.Load()), Total: w.total.Load(), Stalled: w.stalled.Load()}
 		if p.Stalled {
 			p.In = shownCall(in, now)
 		}
@@ -90,8 +90,7 @@ func (d *Daemon) showPacks(now time.Time) []status.Pack {
 }
 
 func (d *Daemon) showWatch(r *running, now time.Time) status.Watch {
-	w := r.rootOf()
-	w.Degraded, w.Gone = clip(w.Degraded), clip(w.Gone)
+	w := r.rootOf(now)
 	w.Hung = d.vigil.callOf(r.ward().name)
 	if last, ok := d.journal.last[w.Name]; ok {
 		w.LastBundle = back(now, last)

@@ -3,6 +3,7 @@ package daemon
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -10,24 +11,42 @@ import (
 	"github.com/bundlewatch/bundlewatch/internal/config"
 )
 
-// slack is what a bundle takes beside its payloads: headers, the manifest, blocks that are not full.
-const slack = 1 << 20
+// slack is about what a bundle takes beside its payloads: headers, the manifest, blocks that are not full. Where it
+// is more, writing fails, which does no harm either.
+const slack = 64 << 10
 
 // room is the space of the artifact file system, and who has a claim on it.
 type room struct {
 	dir    string
+	floor  atomic.Pointer[config.Floor]
 	statfs func(dir string) (space, error)
 
-	mu      sync.Mutex
-	floor   config.Floor
-	claimed int64 // bytes of packs under way that are not written yet
+	mu     sync.Mutex // is held while the file system is asked
+	claims map[*claim]bool
+}
+
+// claim is the space that a pack under way takes.
+type claim struct {
+	bytes int64
+	path  string // of the archive, which has some of them already
+}
+
+// open is how much of a claim is not taken from the free space yet.
+func (c *claim) open() int64 {
+	var st unix.Stat_t
+	if err := unix.Stat(c.path, &st); err != nil {
+		return c.bytes // not there yet
+	}
+	return max(0, c.bytes-st.Blocks*512)
 }
 
 // space is the size of a file system and what of it is free for users who are not root, in bytes.
 type space struct{ free, size int64 }
 
 func newRoom(dir string, floor config.Floor) *room {
-	return &room{dir: dir, statfs: statfs, floor: floor}
+	r := &room{dir: dir, statfs: statfs, claims: make(map[*claim]bool)}
+	r.setFloor(floor)
+	return r
 }
 
 func statfs(dir string) (space, error) {
@@ -38,21 +57,12 @@ func statfs(dir string) (space, error) {
 	return space{free: int64(st.Bavail) * st.Bsize, size: int64(st.Blocks) * st.Bsize}, nil
 }
 
-func (r *room) setFloor(f config.Floor) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.floor = f
-}
+func (r *room) setFloor(f config.Floor) { r.floor.Store(&f) }
 
 // look returns the space, and the floor in bytes.
 func (r *room) look() (space, int64, error) {
 	now, err := r.statfs(r.dir)
-	if err != nil {
-		return now, 0, err
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return now, r.floor.Of(now.size), nil
+	return now, r.floor.Load().Of(now.size), err
 }
 
 // noRoomError tells that a bundle does not fit. It is ENOSPC.
@@ -72,27 +82,27 @@ func (e *noRoomError) Error() string {
 
 func (e *noRoomError) Unwrap() error { return unix.ENOSPC }
 
-// claim sets space for a bundle of so many bytes aside.
-func (r *room) claim(bytes int64) error {
-	now, err := r.statfs(r.dir)
+// claim sets space aside for an archive of so many bytes at path, until it is released.
+func (r *room) claim(bytes int64, path string) (release func(), err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now, floor, err := r.look()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	floor := r.floor.Of(now.size)
-	if now.free-r.claimed-bytes-slack < floor {
-		return &noRoomError{need: bytes + slack, floor: floor, dir: r.dir}
+	for c := range r.claims {
+		now.free -= c.open()
 	}
-	r.claimed += bytes
-	return nil
-}
-
-// written gives claims up: for bytes that are written, or will not be.
-func (r *room) written(bytes int64) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.claimed -= bytes
+	if now.free-bytes-slack < floor {
+		return nil, &noRoomError{need: bytes + slack, floor: floor, dir: r.dir}
+	}
+	c := &claim{bytes, path}
+	r.claims[c] = true
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.claims, c)
+	}, nil
 }
 
 func sizeText(n int64) string {

@@ -98,6 +98,7 @@ func (d *Daemon) prepare(c *config.Config) {
 	packer := newPacker(d.store, d.wired, c.Limits)
 	d.pool = newPool(packer, d.wired, c.Limits.Workers)
 	d.keeper = newKeeper(d.store, packer.room, d.wired)
+	d.wired.common.look = d.keeper.lookSoon
 	d.keeper.close, d.keeper.renewed, d.keeper.fatal = d.pool.setClosed, d.renewed, d.fail
 	d.systemd = newSystemd(d.Log)
 	d.vigil = newVigil(d.wired, d.systemd.within())

@@ -157,7 +157,7 @@ func (e *engine) proveTree(s *set, role string, m *candidate) {
 			return
 		}
 	}
-	c, opened, err := readTree(access{root: e.watch.Root, pulse: e.pulse}, m.Value, e.watch.Payload)
+	c, opened, err := readTree(e.access(), m.Value, e.watch.Payload)
 	closeAll(opened)
 	var incomplete *checkpoint.Incomplete
 	switch {

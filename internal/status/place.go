@@ -67,16 +67,14 @@ func Candidates(socket, artifacts string) []string {
 	return paths
 }
 
-// Sockets are all sockets in the usual places.
+// Sockets are all sockets in the first of the usual places that has any.
 func Sockets() []string {
-	var paths []string
 	for _, dir := range searched() {
-		found, err := filepath.Glob(filepath.Join(dir, "*.sock"))
-		if err == nil {
-			paths = append(paths, found...)
+		if found, err := filepath.Glob(filepath.Join(dir, "*.sock")); err == nil && len(found) > 0 {
+			return found
 		}
 	}
-	return paths
+	return nil
 }
 
 // searched are all directories that a daemon of anybody's can have used.

@@ -91,16 +91,19 @@ type Watch struct {
 	Hung       *Call   `json:"hung,omitempty"`
 	Settle     float64 `json:"settle_seconds"`
 	// Directories and Files count what is known, FilesWaiting the files that are not finished.
-	Directories  int     `json:"directories"`
-	Files        int     `json:"files"`
-	FilesWaiting int     `json:"files_waiting"`
-	Unreadable   int     `json:"unreadable_directories"`
-	Overflows    int     `json:"overflows"`
-	Inotify      int     `json:"inotify_watches"`
-	Scan         Scan    `json:"scan"`
-	Mounts       []Mount `json:"mounts,omitempty"`
-	Kept         int     `json:"kept"`
-	Sets         Sets    `json:"sets"`
+	Directories  int   `json:"directories"`
+	Files        int   `json:"files"`
+	FilesWaiting int   `json:"files_waiting"`
+	Unreadable   int   `json:"unreadable_directories"`
+	Overflows    int   `json:"overflows"`
+	Inotify      int   `json:"inotify_watches"`
+	Scan         Scan  `json:"scan"`
+	Operations   int64 `json:"operations"` // calls into the file system since the start
+	// Mounts are the file systems of the tree, the root's among them, and MountsLeftOut how many more.
+	Mounts        []Mount `json:"mounts,omitempty"`
+	MountsLeftOut int     `json:"mounts_left_out,omitempty"`
+	Kept          int     `json:"kept"`
+	Sets          Sets    `json:"sets"`
 	// Pending are the sets that are not published, those that wait longest first. LeftOut counts the
 	// others.
 	Pending []Set `json:"pending"`

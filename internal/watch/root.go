@@ -60,7 +60,6 @@ func (o *owner) checkRoot() {
 	}
 	if o.lost != "" {
 		o.lost = ""
-		o.opts.Logger.Info().Str("root", o.opts.Root).Msg("root is back")
 		o.announce(Fact{Kind: RootBack})
 	}
 }
@@ -80,7 +79,6 @@ func (o *owner) tellLost(err error) {
 		return
 	}
 	o.lost = err.Error()
-	o.opts.Logger.Warn().Err(err).Str("root", o.opts.Root).Msg("root is gone; waiting for it")
 	o.announce(Fact{Kind: RootGone, Reason: err})
 }
 
