@@ -39,6 +39,7 @@ var fileTable = tableDoc{
 	keys: []keyDoc{
 		{name: "artifacts", kind: "table", required: true, meaning: "Where bundles go."},
 		{name: "watch", kind: "array of tables", required: true, meaning: "What is watched; one or more."},
+		{name: "tidy", kind: "array of tables", meaning: "Stray files that are moved away."},
 	},
 }
 

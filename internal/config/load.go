@@ -55,10 +55,19 @@ func parse(path, src string) (*Config, error) {
 	file.checkNames()
 
 	cfg := &Config{Path: path}
-	cfg.Artifacts.Dir = file.table("artifacts", artifactsTable).absolute("dir", cfg)
-	for _, s := range file.tables("watch", watchTable) {
-		cfg.Watches = append(cfg.Watches, readWatch(s, cfg))
+	tidies := file.someTables("tidy", tidyTable)
+	if onlyTidy := len(tidies) > 0 && values["watch"] == nil; !onlyTidy || values["artifacts"] != nil {
+		cfg.Artifacts.Dir = file.table("artifacts", artifactsTable).absolute("dir", cfg)
 	}
+	if len(tidies) == 0 || values["watch"] != nil {
+		for _, s := range file.tables("watch", watchTable) {
+			cfg.Watches = append(cfg.Watches, readWatch(s, cfg))
+		}
+	}
+	for _, s := range tidies {
+		cfg.Tidies = append(cfg.Tidies, readTidy(s, cfg))
+	}
+	checkTidies(tidies, cfg)
 	if err := file.problems.orNil(); err != nil {
 		return nil, err
 	}

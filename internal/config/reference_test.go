@@ -5,6 +5,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"text/template"
@@ -28,7 +29,10 @@ func reference(doc tableDoc) referenceTable {
 		if key.required {
 			initial = "required"
 		} else if key.initial != "" {
-			initial = "`\"" + key.initial + "\"`"
+			initial = "`" + strconv.Quote(key.initial) + "`"
+			if key.kind == "integer" || key.kind == "boolean" {
+				initial = "`" + key.initial + "`"
+			}
 		}
 		table.Keys = append(table.Keys, referenceKey{key.name, key.kind, initial, key.meaning})
 	}
@@ -38,7 +42,7 @@ func reference(doc tableDoc) referenceTable {
 func TestReferencePageIsUpToDate(t *testing.T) {
 	page := filepath.Join("..", "..", "docs", "configuration.md")
 	var tables []referenceTable
-	for _, doc := range []tableDoc{artifactsTable, watchTable, membersTable, snapshotTable, payloadTable} {
+	for _, doc := range []tableDoc{artifactsTable, watchTable, membersTable, snapshotTable, payloadTable, tidyTable} {
 		tables = append(tables, reference(doc))
 	}
 	text, err := os.ReadFile(filepath.Join("testdata", "configuration.md.tmpl"))
@@ -57,7 +61,7 @@ func TestReferencePageIsUpToDate(t *testing.T) {
 }
 
 func TestReferenceSaysWhatEveryKeyMeans(t *testing.T) {
-	for _, doc := range []tableDoc{fileTable, artifactsTable, watchTable, membersTable, snapshotTable, payloadTable} {
+	for _, doc := range []tableDoc{fileTable, artifactsTable, watchTable, membersTable, snapshotTable, payloadTable, tidyTable} {
 		for _, key := range doc.keys {
 			require.NotEmpty(t, key.kind, key.name)
 			require.True(t, strings.HasSuffix(key.meaning, ".") || strings.HasSuffix(key.meaning, "`."), "%s: %q", key.name, key.meaning)
