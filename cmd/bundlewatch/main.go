@@ -65,6 +65,8 @@ func dispatch(ctx context.Context, verb string, args []string) error {
 		return runVerify(ctx, args)
 	case "inspect":
 		return runInspect(args)
+	case "tidy":
+		return runTidy(ctx, args)
 	case "version", "--version", "-version":
 		fmt.Println(tool(), runtime.Version(), runtime.GOOS+"/"+runtime.GOARCH)
 		return nil

@@ -130,15 +130,27 @@ func logEvent(log zerolog.Logger, e daemon.Event) {
 		text = "file passed over"
 	case daemon.RootGone:
 		level, text = zerolog.ErrorLevel, "root is gone; waiting for it"
-	case daemon.RootBack:
+	case daemon.RootBack, daemon.TidyBack:
 		text = "root is back"
+	case daemon.Tidied:
+		text = "stray moved"
+	case daemon.TidyResolved:
+		level, text = zerolog.WarnLevel, "interrupted move brought to an end"
+	case daemon.TidyRefused:
+		level, text = zerolog.WarnLevel, "stray not moved"
+	case daemon.TidyFailed:
+		level, text = zerolog.ErrorLevel, "moving strays failed; it is tried again"
+	case daemon.TidyStopped:
+		level, text = zerolog.ErrorLevel, "moving strays was stopped; it waits for a person"
+	case daemon.TidyGone:
+		level, text = zerolog.ErrorLevel, "root is gone; waiting for it"
 	}
 	if level < zerolog.InfoLevel {
 		return
 	}
-	line := log.WithLevel(level).Str("watch", e.Watch)
-	for _, field := range []struct{ name, value string }{{"key", e.Key}, {"role", e.Role}, {"path", e.Path}, {"reason", e.Reason},
-		{"waits", strings.Join(e.Waits, "; ")}} {
+	line := log.WithLevel(level)
+	for _, field := range []struct{ name, value string }{{"watch", e.Watch}, {"root", e.Root}, {"key", e.Key}, {"role", e.Role}, {"path", e.Path},
+		{"to", e.To}, {"git", e.Git}, {"digest", e.Digest}, {"reason", e.Reason}, {"waits", strings.Join(e.Waits, "; ")}} {
 		if field.value != "" {
 			line = line.Str(field.name, field.value)
 		}

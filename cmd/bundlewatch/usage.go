@@ -23,6 +23,11 @@ into immutable archives (wts.h5.zip), from outside of the training process.
                                               a directory with bundles below it
   bundlewatch inspect PATH [--json]           what a bundle, an archive or a checkpoint holds: entries,
                                               tensors, params, imports of every pickle
+  bundlewatch tidy    [--config F] [--dry-run] [--resume] [--json]
+                                              move stray files now; --dry-run shows what would be moved,
+                                              --resume goes on after the storm guard stopped a block
+  bundlewatch tidy undo DIR [--only NAME] [--json]
+                                              put back what was moved to DIR and is still as it was
   bundlewatch version
   bundlewatch help
 
@@ -33,8 +38,8 @@ into immutable archives (wts.h5.zip), from outside of the training process.
 Results go to standard output, refusals, progress and logs to standard error: JSON lines when that is
 no terminal, with priorities under systemd.
 
-Exit codes: 0 all good; 1 it failed; 3 done in part: some sets or bundles were refused, each named;
-64 wrong usage; 75 another instance holds the lock; 78 wrong config.
+Exit codes: 0 all good; 1 it failed; 3 done in part: some sets, bundles or strays were refused, each
+named; 64 wrong usage; 75 another instance holds the lock; 78 wrong config.
 `
 
 // flags are what a verb was called with.
@@ -45,7 +50,7 @@ type flags struct {
 }
 
 // parse reads the flags of a verb. Flags may stand before and behind paths.
-func parse(verb string, args []string, wantsConfig, wantsJSON bool) (flags, error) {
+func parse(verb string, args []string, wantsConfig, wantsJSON bool, more ...func(*flag.FlagSet)) (flags, error) {
 	var f flags
 	set := flag.NewFlagSet(verb, flag.ContinueOnError)
 	set.SetOutput(io.Discard)
@@ -54,6 +59,9 @@ func parse(verb string, args []string, wantsConfig, wantsJSON bool) (flags, erro
 	}
 	if wantsJSON {
 		set.BoolVar(&f.json, "json", false, "")
+	}
+	for _, add := range more {
+		add(set)
 	}
 	args, behind := splitDashes(args)
 	for len(args) > 0 {

@@ -12,7 +12,6 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
 
-	"github.com/bundlewatch/bundlewatch/internal/bundle"
 	"github.com/bundlewatch/bundlewatch/internal/config"
 	"github.com/bundlewatch/bundlewatch/internal/store"
 )
@@ -26,11 +25,12 @@ type Daemon struct {
 	// Reload receives a value for each request to reload.
 	Reload <-chan struct{}
 
-	wired  Options // with events counted
-	config *config.Config
-	orders chan order
-	loops  map[string]*running // by watch name
-	failed chan error
+	wired   Options // with events counted
+	config  *config.Config
+	orders  chan order
+	loops   map[string]*running // by watch name
+	failed  chan error
+	tidiers *tidiers
 
 	mu      sync.Mutex // guards what events and reloads show
 	counts  Counts
@@ -47,14 +47,11 @@ type running struct {
 // Run watches and bundles until the context is done. The error is for a daemon that could not start or
 // go on: it wraps [store.ErrLocked] when another one has the artifact directory.
 func (d *Daemon) Run(ctx context.Context, c *config.Config) (err error) {
-	s, err := store.Open(c.Artifacts.Dir, bundle.ManifestName)
+	s, closeStore, err := openStore(c.Artifacts.Dir)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, s.Close()) }()
-	if err := s.Lock(); err != nil {
-		return err
-	}
+	defer func() { err = errors.Join(err, closeStore()) }()
 	d.use(c)
 	d.loops, d.failed = make(map[string]*running), make(chan error, 1)
 	d.wired = d.Options
@@ -65,6 +62,8 @@ func (d *Daemon) Run(ctx context.Context, c *config.Config) (err error) {
 	defer packing.Wait()
 	defer close(d.orders)
 	defer d.stopAll()
+	defer d.stopTidiers()
+	d.tidy(ctx, c)
 	return d.supervise(ctx, s, d.start(ctx, s, c, nil))
 }
 
@@ -213,6 +212,7 @@ func (d *Daemon) reload(ctx context.Context, s *store.Local, listed <-chan struc
 	kept := d.stopChanged(c)
 	d.use(c)
 	listed = d.start(ctx, s, c, listed)
+	d.tidy(ctx, c)
 	d.Log.Info().Int("watches", len(c.Watches)).Int("unchanged", kept).Msg("config reloaded")
 	return listed
 }

@@ -1,0 +1,292 @@
+package tidy
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	gitPatience  = time.Minute // no answer takes longer
+	maxGitOutput = 64 << 20    // bytes
+)
+
+// errNoGit tells that there is no git to run.
+var errNoGit = errors.New("no git in $PATH")
+
+// gitSettings take from a repository's own configuration whatever could run a program. They are stronger than
+// any file that git reads, also than those that the configuration includes.
+var gitSettings = []string{
+	"core.fsmonitor=false", "core.hooksPath=/dev/null", "core.untrackedCache=false", "core.attributesFile=/dev/null",
+	"core.excludesFile=/dev/null", "core.pager=cat", "core.editor=false", "core.sshCommand=false", "core.askPass=false", "core.gitProxy=",
+	"core.alternateRefsCommand=true", "core.bare=false", "core.sparseCheckout=false", "credential.helper=", "diff.external=",
+	"gpg.program=false", "protocol.allow=never", "submodule.recurse=false", "advice.detachedHead=false", "gc.auto=0", "maintenance.auto=false",
+}
+
+// environment is all that git is told from outside; variables of this process are not handed on.
+func (r *repository) environment(workTree string) []string {
+	return []string{
+		"PATH=" + os.Getenv("PATH"), "LC_ALL=C", "HOME=/nonexistent", "XDG_CONFIG_HOME=/nonexistent",
+		"GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_SYSTEM=/dev/null", "GIT_CONFIG_GLOBAL=/dev/null", "GIT_ATTR_NOSYSTEM=1",
+		"GIT_DIR=" + r.dir, "GIT_WORK_TREE=" + workTree, "GIT_CEILING_DIRECTORIES=/",
+		"GIT_NO_REPLACE_OBJECTS=1", "GIT_NO_LAZY_FETCH=1", "GIT_ALLOW_PROTOCOL=none",
+		"GIT_TERMINAL_PROMPT=0", "GIT_PAGER=cat", "GIT_ASKPASS=/bin/false", "GIT_EDITOR=/bin/false", "GIT_SSH_COMMAND=/bin/false",
+	}
+}
+
+// read runs git for an answer; it changes nothing, not even the index's memory of file times.
+func (r *repository) read(ctx context.Context, input string, args ...string) (string, error) {
+	return r.run(ctx, r.top, r.top, input, append([]string{"--no-optional-locks"}, args...)...)
+}
+
+// write runs git in an empty directory that stands for the work tree: it can change the index, and finds no
+// file that it could feed to a filter of the repository.
+func (r *repository) write(ctx context.Context, input string, args ...string) error {
+	empty, err := os.MkdirTemp("", "bundlewatch-git-")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(empty)
+	if err := os.Chmod(empty, 0o755); err != nil {
+		return err
+	}
+	_, err = r.run(ctx, empty, empty, input, args...)
+	return err
+}
+
+func (r *repository) run(ctx context.Context, workTree, in, input string, args ...string) (string, error) {
+	if err := r.mayRun(); err != nil {
+		return "", err
+	}
+	git, err := exec.LookPath("git")
+	if err != nil {
+		return "", errNoGit
+	}
+	ctx, stop := context.WithTimeout(ctx, gitPatience)
+	defer stop()
+	command := []string{"--no-pager"}
+	for _, setting := range gitSettings {
+		command = append(command, "-c", setting)
+	}
+	cmd := exec.CommandContext(ctx, git, append(command, args...)...)
+	out, complaint := &boundedBuffer{limit: maxGitOutput}, &boundedBuffer{limit: 4096, drop: true}
+	cmd.Dir, cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = in, r.environment(workTree), strings.NewReader(input), out, complaint
+	cmd.WaitDelay = time.Second
+	cmd.SysProcAttr = r.asOwner()
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	err = cmd.Run()
+	if cause := ctx.Err(); cause != nil {
+		err = fmt.Errorf("no answer within %v: %w", gitPatience, cause)
+	}
+	if err != nil {
+		return out.String(), &gitError{verb: args, dir: r.dir, err: err, said: strings.TrimSpace(complaint.String())}
+	}
+	return out.String(), nil
+}
+
+// asOwner gives git a process group of its own, so that nothing of it stays, and the rights of the owner alone.
+func (r *repository) asOwner() *syscall.SysProcAttr {
+	attr := &syscall.SysProcAttr{Setpgid: true}
+	if os.Geteuid() == 0 && r.uid != 0 {
+		gid := r.gid
+		if u, err := user.LookupId(strconv.FormatUint(uint64(r.uid), 10)); err == nil {
+			if n, err := strconv.ParseUint(u.Gid, 10, 32); err == nil {
+				gid = uint32(n)
+			}
+		}
+		attr.Credential = &syscall.Credential{Uid: r.uid, Gid: gid}
+	}
+	return attr
+}
+
+// gitError is a git that failed.
+type gitError struct {
+	verb []string
+	dir  string
+	err  error
+	said string
+}
+
+func (e *gitError) Error() string {
+	verb := e.verb[0]
+	for _, word := range e.verb {
+		if verb = word; !strings.HasPrefix(word, "--") {
+			break
+		}
+	}
+	text := fmt.Sprintf("git %s of %q: %v", verb, e.dir, e.err)
+	if e.said != "" {
+		text += ": " + visible(e.said)
+	}
+	return text
+}
+
+func (e *gitError) Unwrap() error { return e.err }
+
+// exitCode returns with which code git ended, -1 when it did not.
+func exitCode(err error) int {
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return exit.ExitCode()
+	}
+	return -1
+}
+
+// boundedBuffer keeps so many bytes; what comes then is an error, or dropped.
+type boundedBuffer struct {
+	bytes.Buffer
+	limit int
+	drop  bool
+}
+
+// Write implements io.Writer.
+func (b *boundedBuffer) Write(p []byte) (int, error) {
+	room := b.limit - b.Len()
+	if len(p) <= room {
+		return b.Buffer.Write(p)
+	}
+	if !b.drop {
+		return 0, fmt.Errorf("more than %d bytes", b.limit)
+	}
+	b.Buffer.Write(p[:max(room, 0)])
+	return len(p), nil
+}
+
+// namesArgs is how many paths one command line takes: 200 of 4 KiB are less than half of what a kernel allows.
+const namesArgs = 200
+
+// tracked returns the entries of the index at or below these paths, which are relative to the root.
+func (r *repository) tracked(ctx context.Context, names []string) ([]indexItem, error) {
+	var items []indexItem
+	for len(names) > 0 {
+		n := min(len(names), namesArgs)
+		args := []string{"--literal-pathspecs", "ls-files", "-z", "--stage", "--"}
+		for _, name := range names[:n] {
+			args = append(args, r.prefix+name)
+		}
+		out, err := r.read(ctx, "", args...)
+		if errors.Is(err, errNoGit) || r.mayRun() != nil {
+			return readIndex(filepath.Join(r.dir, "index"))
+		}
+		if err != nil {
+			return nil, err
+		}
+		found, err := parseStage(out)
+		if err != nil {
+			return nil, err
+		}
+		items, names = append(items, found...), names[n:]
+	}
+	return items, nil
+}
+
+// parseStage reads the output of ls-files --stage -z and of ls-tree -z.
+func parseStage(out string) ([]indexItem, error) {
+	var items []indexItem
+	for line := range strings.SplitSeq(strings.TrimSuffix(out, "\x00"), "\x00") {
+		if line == "" {
+			continue
+		}
+		about, path, ok := strings.Cut(line, "\t")
+		fields := strings.Fields(about)
+		if !ok || len(fields) != 3 {
+			return nil, fmt.Errorf("read the answer of git: %q is no entry", line)
+		}
+		item := indexItem{Mode: fields[0], Blob: fields[1], Path: bytesName(path)}
+		if fields[1] == "blob" || fields[1] == "commit" {
+			item.Blob = fields[2]
+		} else if item.Stage, ok = stageNumber(fields[2]); !ok {
+			return nil, fmt.Errorf("read the answer of git: %q has no stage", line)
+		}
+		items = append(items, item)
+	}
+	return items, nil
+}
+
+func stageNumber(text string) (int, bool) {
+	n, err := strconv.Atoi(text)
+	return n, err == nil && n >= 0 && n <= 3
+}
+
+// ignored returns which of the names are ignored; nil when nobody can tell.
+func (r *repository) ignored(ctx context.Context, names []string) (map[string]bool, error) {
+	var input strings.Builder
+	for _, name := range names {
+		input.WriteString("./" + r.prefix + name + "\x00") // a name that begins with a colon means itself so
+	}
+	out, err := r.read(ctx, input.String(), "check-ignore", "-z", "--stdin")
+	if err != nil && exitCode(err) != 1 { // 1: none is
+		return nil, err
+	}
+	ignored := make(map[string]bool)
+	for path := range strings.SplitSeq(out, "\x00") {
+		ignored[strings.TrimPrefix(path, "./"+r.prefix)] = true
+	}
+	return ignored, nil
+}
+
+// committed returns the entries of the last commit at or below a path.
+func (r *repository) committed(ctx context.Context, name string) ([]indexItem, error) {
+	out, err := r.read(ctx, "", "--literal-pathspecs", "ls-tree", "-r", "-z", "--full-tree", "HEAD", "--", r.prefix+name)
+	if exitCode(err) == 128 { // there is no commit yet
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return parseStage(out)
+}
+
+// unindex removes entries from the index, and leaves the files alone.
+func (r *repository) unindex(ctx context.Context, items []indexItem) error {
+	var input strings.Builder
+	for _, item := range items {
+		input.WriteString(string(item.Path) + "\x00")
+	}
+	return r.locked(ctx, func() error {
+		return r.write(ctx, input.String(), "--literal-pathspecs", "rm", "--cached", "--quiet", "--ignore-unmatch", "--pathspec-from-file=-", "--pathspec-file-nul")
+	})
+}
+
+// reindex puts entries back into the index.
+func (r *repository) reindex(ctx context.Context, items []indexItem) error {
+	var input, blobs strings.Builder
+	for _, item := range items {
+		fmt.Fprintf(&input, "%s %s 0\t%s\x00", item.Mode, item.Blob, item.Path)
+		blobs.WriteString(item.Blob + "\n")
+	}
+	out, err := r.read(ctx, blobs.String(), "cat-file", "--batch-check")
+	if err != nil {
+		return err
+	}
+	if strings.Contains(out, " missing\n") {
+		return fmt.Errorf("the repository %q no longer has what the index held", r.top)
+	}
+	return r.locked(ctx, func() error { return r.write(ctx, input.String(), "update-index", "-z", "--index-info") })
+}
+
+// locked tries for a while when another git has the index locked.
+func (r *repository) locked(ctx context.Context, change func() error) error {
+	lock := filepath.Join(r.dir, "index.lock")
+	for tries := 0; ; tries++ {
+		err := change()
+		if _, held := os.Lstat(lock); err == nil || tries == 10 || errors.Is(held, fs.ErrNotExist) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}

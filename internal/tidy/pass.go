@@ -1,0 +1,254 @@
+package tidy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/bundlewatch/bundlewatch/internal/tree"
+)
+
+// pass is one look at a root.
+type pass struct {
+	*Tidier
+	root    *tree.Dir
+	values  values
+	history history
+	repo    *repository
+	open    map[string]*destination
+	last    string // where the last stray of this pass went
+}
+
+// destination is a directory that strays go to, with its record.
+type destination struct {
+	dir     *tree.Dir
+	journal *journal
+}
+
+func (p *pass) close() {
+	for _, d := range p.open {
+		d.journal.close()
+		d.dir.Close()
+	}
+}
+
+// remember reads the records where they are needed, and brings to an end what a crash left.
+func (p *pass) remember(ctx context.Context, needed bool) (err error) {
+	if !needed && p.settled && (p.resumed || !p.opts.Resume) {
+		return nil
+	}
+	if p.history, err = p.readHistory(ctx, p.root); err != nil || p.opts.DryRun {
+		return err
+	}
+	if err := p.resume(); err != nil {
+		return err
+	}
+	return p.settleAll(ctx)
+}
+
+// resume writes that a person lets a stopped block go on.
+func (p *pass) resume() error {
+	stop := p.history.stop(p.block.MaxPerHour)
+	if !p.opts.Resume || p.resumed || stop == nil {
+		return nil
+	}
+	d, err := p.destination(stop.dir)
+	if err != nil {
+		return err
+	}
+	r := record{ID: newID(), State: stateResumed, Root: bytesName(p.root.Path()), Limit: p.block.MaxPerHour}
+	if err := d.journal.add(r); err != nil {
+		return err
+	}
+	r.Time = p.opts.now()
+	p.resumed, p.history = true, append(p.history, past{r, stop.dir})
+	return nil
+}
+
+// settleAll brings to an end what a crash left.
+func (p *pass) settleAll(ctx context.Context) error {
+	p.settled = true
+	for _, open := range p.history.unfinished() {
+		if err := p.settle(ctx, open); err != nil {
+			return fmt.Errorf("bring the move of %q to an end: %w", open.From, err)
+		}
+	}
+	return nil
+}
+
+// chooseAll returns the strays among the names, and tells why others that match are left alone.
+func (p *pass) chooseAll(names []string) []*stray {
+	var strays []*stray
+	for _, name := range names {
+		s, err := p.choose(p.root, name)
+		if err == nil && s != nil {
+			err = p.before(s)
+		}
+		switch {
+		case err != nil:
+			p.emitName(kindOf(err), p.root.Join(name), err)
+		case s != nil:
+			strays = append(strays, s)
+		}
+	}
+	return strays
+}
+
+// before leaves a stray alone for what was done with it before.
+func (p *pass) before(s *stray) error {
+	if p.unattended {
+		if err := p.history.putBack(s); err != nil {
+			return err
+		}
+	}
+	return p.refusedBefore(s)
+}
+
+// putBack leaves a stray alone that a person has put back.
+func (h history) putBack(s *stray) error {
+	for _, past := range h {
+		if past.State == stateUndone && string(past.From) == s.path() && past.isSame(s.stat) {
+			return leave("it was put back by hand")
+		}
+	}
+	return nil
+}
+
+// refusedBefore leaves a stray alone that was refused a while ago and has not changed since.
+func (p *pass) refusedBefore(s *stray) error {
+	r, ok := p.refusals[s.name]
+	if !ok || !r.stat.Same(s.stat) || p.opts.now().After(r.until) {
+		delete(p.refusals, s.name)
+		return nil
+	}
+	return leave("it was refused (%s), and is tried again after %s", r.err, r.until.Format(time.RFC3339))
+}
+
+func (p *pass) filterByGit(ctx context.Context, strays []*stray) ([]*stray, error) {
+	if len(strays) == 0 {
+		return nil, nil
+	}
+	var err error
+	if p.repo, err = findRepository(p.root.Path()); err != nil {
+		return nil, err
+	}
+	left, err := p.askGit(ctx, p.repo, strays)
+	if err != nil {
+		return nil, err
+	}
+	var rest []*stray
+	for _, s := range strays {
+		if err := left[s]; err != nil {
+			p.emit(kindOf(err), s, "", err)
+			continue
+		}
+		rest = append(rest, s)
+	}
+	return rest, nil
+}
+
+// kindOf tells what an error about one stray is: left alone as meant, a disk that fails, or refused.
+func kindOf(err error) Kind {
+	if errors.As(err, new(*leftError)) || errors.Is(err, errNoRun) || errors.Is(err, fs.ErrNotExist) {
+		return Left
+	}
+	if isDisk(err) {
+		return Failed
+	}
+	return Refused
+}
+
+// isDisk tells whether an error is about the disk and not about a stray.
+func isDisk(err error) bool {
+	for _, errno := range []unix.Errno{unix.ENOSPC, unix.EDQUOT, unix.EROFS, unix.EIO, unix.ESTALE, unix.ENOTCONN, unix.EMFILE, unix.ENFILE, unix.ENOMEM} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return false
+}
+
+// moveAll moves one stray after the other until the storm guard stops it. A disk that fails ends it.
+func (p *pass) moveAll(ctx context.Context, strays []*stray) error {
+	if len(strays) == 0 {
+		return nil
+	}
+	if err := p.findRun(); err != nil {
+		return err
+	}
+	done := p.history.moves(p.opts.now().Add(-time.Hour))
+	for _, s := range strays {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if done >= p.block.MaxPerHour {
+			return p.stop()
+		}
+		moved, err := p.moveOne(ctx, s)
+		if moved {
+			done++
+		}
+		if isDisk(err) {
+			return nil // it was told, and the next ones would meet the same
+		}
+	}
+	return nil
+}
+
+func (p *pass) findRun() error {
+	if p.watch == nil {
+		return nil
+	}
+	run, err := activeRun(*p.watch, p.root.Path())
+	p.values.run = run
+	return err
+}
+
+// stop records that the storm guard stops the block, and tells it.
+func (p *pass) stop() error {
+	limit := p.block.MaxPerHour
+	err := fmt.Errorf("%d moves within an hour: the block is stopped; see whether they were meant; %s", limit, howToGoOn)
+	if !p.opts.DryRun {
+		last := p.last
+		if last == "" {
+			last = p.history[len(p.history)-1].dir
+		}
+		d, openErr := p.destination(last)
+		if openErr != nil {
+			return openErr
+		}
+		if err := d.journal.add(record{ID: newID(), State: stateStopped, Root: bytesName(p.root.Path()), Limit: limit, Note: err.Error()}); err != nil {
+			return err
+		}
+	}
+	p.emit(Stopped, nil, "", err)
+	return nil
+}
+
+// destination opens a directory for strays and its record.
+func (p *pass) destination(target string) (*destination, error) {
+	if d := p.open[target]; d != nil {
+		return d, nil
+	}
+	dir, err := open(p.root, target)
+	if err != nil {
+		return nil, err
+	}
+	j, err := openJournal(dir, p.opts)
+	if err != nil {
+		dir.Close()
+		return nil, err
+	}
+	if p.open == nil {
+		p.open = make(map[string]*destination)
+	}
+	p.open[target] = &destination{dir, j}
+	if p.last == "" {
+		p.stamp = p.values.time
+	}
+	return p.open[target], nil
+}
