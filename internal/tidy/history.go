@@ -146,13 +146,19 @@ func segmentShape(parts []config.TemplatePart) (shape *regexp.Regexp, deep bool)
 
 // moves counts the moves since a time, and since a person let the block go on.
 func (h history) moves(since time.Time) int {
+	for _, p := range h {
+		if p.State == stateResumed && p.Time.After(since) {
+			since = p.Time
+		}
+	}
 	n := 0
 	for _, p := range h {
-		switch {
-		case p.State == stateResumed:
-			n = 0
-		case p.State != stateStopped && p.State != stateNotMoved && p.Time.After(since):
-			n++
+		switch p.State {
+		case stateResumed, stateStopped, stateNotMoved:
+		default:
+			if !p.Time.Before(since) {
+				n++
+			}
 		}
 	}
 	return n

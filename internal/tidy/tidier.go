@@ -113,7 +113,11 @@ func (t *Tidier) Pass(ctx context.Context) (due time.Time, err error) {
 		err = t.pass(ctx, root)
 	}
 	if err != nil && ctx.Err() == nil {
-		t.emit(kindOf(err), nil, "", err)
+		kind := Refused
+		if isDisk(err) {
+			kind = Failed
+		}
+		t.emit(kind, nil, "", err)
 	}
 	return t.due, ctx.Err()
 }

@@ -43,14 +43,21 @@ func (x *transfer) run(ctx context.Context) error {
 }
 
 func (x *transfer) attempt(ctx context.Context) error {
+	there, err := x.to.Self()
+	if err != nil {
+		return err
+	}
+	if there.Dev != x.stray.stat.Dev {
+		return x.copy(ctx)
+	}
 	if err := x.announce("rename"); err != nil {
 		return err
 	}
 	if err := x.ready(); err != nil {
 		return err
 	}
-	err := x.stray.dir.RenameNew(x.stray.name, x.to, x.as)
-	if errors.Is(err, unix.EXDEV) {
+	err = x.stray.dir.RenameNew(x.stray.name, x.to, x.as)
+	if errors.Is(err, unix.EXDEV) { // the same disk, mounted twice
 		return x.copy(ctx)
 	}
 	if err != nil {

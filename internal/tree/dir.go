@@ -78,7 +78,10 @@ func (d *Dir) trustedLink(name string) (string, error) {
 }
 
 func openDir(at int, name, path string) (*Dir, error) {
-	fd, err := openat(at, name, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	fd, err := openat(at, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOATIME, 0)
+	if errors.Is(err, unix.EPERM) { // not its owner
+		fd, err = openat(at, name, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	}
 	if errors.Is(err, unix.EACCES) { // enough to pass through; it cannot be listed
 		fd, err = openat(at, name, unix.O_PATH|unix.O_DIRECTORY, 0)
 	}
