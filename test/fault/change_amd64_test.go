@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/bundlewatch/bundlewatch/test/internal/tracer"
 )
 
 // A member changes just before a read of it, whichever read that is: what is published, if anything, is
@@ -56,15 +58,15 @@ func (b *bench) changeBefore(n int, change func(*testing.T, string, []byte), com
 	b.forget()
 	old := b.addSet("1", memberSize, 1)
 	allowed := []set{old}
-	x := &nth{n: n, chosen: b.readsMember, react: func(c call) reaction {
+	x := &nth{n: n, chosen: b.readsMember, react: func(c tracer.Call) tracer.Reaction {
 		next := newCheckpoint(b, memberSize, 77)
-		change(b.T, c.path, next.data)
+		change(b.T, c.Path, next.data)
 		if complete {
-			allowed = append(allowed, replaced(old, c.path, next.weights))
+			allowed = append(allowed, replaced(old, c.Path, next.weights))
 		}
-		return reaction{}
+		return tracer.Reaction{}
 	}}
-	r := trace(b, x.next, "once", "--config", b.config())
+	r := tracer.Run(b, x.next, "once", "--config", b.config())
 	if x.met < n {
 		return false
 	}

@@ -8,29 +8,31 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/bundlewatch/bundlewatch/test/internal/tracer"
 )
 
 // touchesArtifacts tells whether a call changes something in the artifact directory, or its entry in
 // the directory above.
-func (b *bench) touchesArtifacts(c call) bool {
-	return c.changes && (c.path == b.artifacts || c.path == b.dir || strings.HasPrefix(c.path, b.artifacts+"/"))
+func (b *bench) touchesArtifacts(c tracer.Call) bool {
+	return c.Changes && (c.Path == b.artifacts || c.Path == b.dir || strings.HasPrefix(c.Path, b.artifacts+"/"))
 }
 
 // nth reacts to the n-th of the chosen calls, counted from 1, and remembers which it was.
 type nth struct {
 	n      int
-	chosen func(call) bool
-	react  func(call) reaction
+	chosen func(tracer.Call) bool
+	react  func(tracer.Call) tracer.Reaction
 	met    int
-	at     call
+	at     tracer.Call
 }
 
-func (x *nth) next(c call) reaction {
+func (x *nth) next(c tracer.Call) tracer.Reaction {
 	if !x.chosen(c) {
-		return reaction{}
+		return tracer.Reaction{}
 	}
 	if x.met++; x.met != x.n {
-		return reaction{}
+		return tracer.Reaction{}
 	}
 	x.at = c
 	return x.react(c)
@@ -107,16 +109,16 @@ func TestKillBeforeEverySystemCall(t *testing.T) {
 	counts := tallies{}
 	for n := 1; ; n++ {
 		b.forget()
-		x := &nth{n: n, chosen: b.touchesArtifacts, react: func(call) reaction { return reaction{kill: true} }}
-		r := trace(b, x.next, "once", "--config", b.config())
+		x := &nth{n: n, chosen: b.touchesArtifacts, react: func(tracer.Call) tracer.Reaction { return tracer.Reaction{Kill: true} }}
+		r := tracer.Run(b, x.next, "once", "--config", b.config())
 		if x.met < n {
 			require.Zero(t, r.Code, r.Stderr)
 			b.requirePublished(want)
 			break
 		}
-		require.Equal(t, -1, r.Code, "killed before %s %q", x.at.name, x.at.path)
-		b.judge(counts.of(x.at.name), want)
-		require.False(t, t.Failed(), "killed before call %d: %s %q", n, x.at.name, x.at.path)
+		require.Equal(t, -1, r.Code, "killed before %s %q", x.at.Name, x.at.Path)
+		b.judge(counts.of(x.at.Name), want)
+		require.False(t, t.Failed(), "killed before call %d: %s %q", n, x.at.Name, x.at.Path)
 	}
 	t.Log(counts)
 	for _, name := range []string{"write", "fsync", "renameat2", "mkdirat", "openat"} {

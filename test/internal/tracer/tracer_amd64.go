@@ -1,4 +1,5 @@
-package fault
+// Package tracer follows a program through its system calls, and ends it, or lets calls fail, at any of them.
+package tracer
 
 import (
 	"bytes"
@@ -17,21 +18,21 @@ import (
 	"github.com/bundlewatch/bundlewatch/test/internal/program"
 )
 
-// call is a system call that a traced program is about to make.
-type call struct {
-	name string
-	// path is what it is about: the file of the descriptor, or the path argument; of a rename the target.
-	path string
-	// changes tells that the call could change what is on disk, or what others see of it.
-	changes bool
-	// offset is where a pread64 begins in the file.
-	offset int64
+// Call is a system call that a traced program is about to make.
+type Call struct {
+	Name string
+	// Path is what it is about: the file of the descriptor, or the path argument; of a rename the target.
+	Path string
+	// Changes tells that the call could change what is on disk, or what others see of it.
+	Changes bool
+	// Offset is where a pread64 begins in the file.
+	Offset int64
 }
 
-// reaction is what to do about a call. The zero value lets it be made.
-type reaction struct {
-	kill bool       // end the program with SIGKILL; the call is not made
-	fail unix.Errno // the call is not made and returns this
+// Reaction is what to do about a call. The zero value lets it be made.
+type Reaction struct {
+	Kill bool       // end the program with SIGKILL; the call is not made
+	Fail unix.Errno // the call is not made and returns this
 }
 
 // signature says where a system call has what it is about: a descriptor, or a path that may be
@@ -55,6 +56,15 @@ var signatures = map[uint64]signature{
 	unix.SYS_RENAMEAT:        {"renameat", 2, 3, true},
 	unix.SYS_RENAMEAT2:       {"renameat2", 2, 3, true},
 	unix.SYS_LINKAT:          {"linkat", 2, 3, true},
+	unix.SYS_SYMLINKAT:       {"symlinkat", 1, 2, true},
+	unix.SYS_UTIMENSAT:       {"utimensat", 0, 1, true},
+	unix.SYS_FCHOWN:          {"fchown", 0, -1, true},
+	unix.SYS_FCHOWNAT:        {"fchownat", 0, 1, true},
+	unix.SYS_FSETXATTR:       {"fsetxattr", 0, -1, true},
+	unix.SYS_STATX:           {"statx", 0, 1, false},
+	unix.SYS_CLONE:           {"clone", -1, -1, false},
+	unix.SYS_CLONE3:          {"clone3", -1, -1, false},
+	unix.SYS_VFORK:           {"vfork", -1, -1, false},
 	unix.SYS_FCHMODAT:        {"fchmodat", 0, 1, true},
 	unix.SYS_FCHMOD:          {"fchmod", 0, -1, true},
 	unix.SYS_FTRUNCATE:       {"ftruncate", 0, -1, true},
@@ -78,40 +88,40 @@ const opensForWriting = unix.O_WRONLY | unix.O_RDWR | unix.O_CREAT | unix.O_TRUN
 // tracer follows one program and all its threads through their system calls (ptrace(2)).
 type tracer struct {
 	pid     int
-	react   func(call) reaction
+	react   func(Call) Reaction
 	failing map[int]unix.Errno // by thread, between the entry and the exit of a call
 	known   map[int]bool       // threads that were met
 	status  unix.WaitStatus
 }
 
-// trace runs the program, asks react about every call of signatures that is about to be made, one at a
-// time over all threads, and does as it says.
-func trace(b *bench, react func(call) reaction, args ...string) program.Result {
-	b.Helper()
+// Run runs the program, asks react about every call of signatures that is about to be made, one at a time over all
+// threads, and does as it says. Processes that the program starts are not followed.
+func Run(t testing.TB, react func(Call) Reaction, args ...string) program.Result {
+	t.Helper()
 	runtime.LockOSThread() // ptrace and wait belong to a thread
 	defer runtime.UnlockOSThread()
-	out, errs := tempFile(b.T), tempFile(b.T)
+	out, errs := tempFile(t), tempFile(t)
 	argv := append([]string{program.Path()}, args...)
 	pid, err := syscall.ForkExec(argv[0], argv, &syscall.ProcAttr{Env: os.Environ(), Sys: &syscall.SysProcAttr{Ptrace: true},
 		Files: []uintptr{0, out.Fd(), errs.Fd()}})
-	require.NoError(b, err)
+	require.NoError(t, err)
 	tr := &tracer{pid: pid, react: react, failing: make(map[int]unix.Errno), known: map[int]bool{pid: true}}
-	require.NoError(b, tr.follow())
+	require.NoError(t, tr.follow())
 	code := -1
 	if tr.status.Exited() {
 		code = tr.status.ExitStatus()
 	}
-	return program.Result{Code: code, Stdout: contentOf(b.T, out), Stderr: contentOf(b.T, errs)}
+	return program.Result{Code: code, Stdout: contentOf(t, out), Stderr: contentOf(t, errs)}
 }
 
-func tempFile(t *testing.T) *os.File {
+func tempFile(t testing.TB) *os.File {
 	f, err := os.CreateTemp("", "bundlewatch-suite-*.txt")
 	require.NoError(t, err)
 	require.NoError(t, os.Remove(f.Name()))
 	return f
 }
 
-func contentOf(t *testing.T, f *os.File) string {
+func contentOf(t testing.TB, f *os.File) string {
 	defer f.Close()
 	info, err := f.Stat()
 	require.NoError(t, err)
@@ -219,19 +229,19 @@ func (t *tracer) atCall(tid int) error {
 	if !ok {
 		return nil
 	}
-	c := call{name: sig.name, changes: sig.changes, path: t.subject(sig, info.args)}
+	c := Call{Name: sig.name, Changes: sig.changes, Path: t.subject(sig, info.args)}
 	switch info.number {
 	case unix.SYS_OPENAT:
-		c.changes = info.args[2]&opensForWriting != 0
+		c.Changes = info.args[2]&opensForWriting != 0
 	case unix.SYS_PREAD64:
-		c.offset = int64(info.args[3])
+		c.Offset = int64(info.args[3])
 	}
 	r := t.react(c)
-	if r.kill {
+	if r.Kill {
 		return unix.Kill(t.pid, unix.SIGKILL)
 	}
-	if r.fail != 0 {
-		t.failing[tid] = r.fail
+	if r.Fail != 0 {
+		t.failing[tid] = r.Fail
 		return setRegisters(tid, func(regs *unix.PtraceRegs) { regs.Orig_rax = ^uint64(0) })
 	}
 	return nil
