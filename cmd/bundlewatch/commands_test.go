@@ -39,6 +39,8 @@ func condition(cond, fixtures string) (bool, error) {
 	switch cond {
 	case "fixtures":
 		return fixtures != "", nil
+	case "root":
+		return os.Geteuid() == 0, nil
 	case "etcconfig":
 		_, err := os.Stat("/etc/bundlewatch/bundlewatch.toml")
 		return err == nil, nil

@@ -194,12 +194,10 @@ func TestUsersAreFoundWithoutLeases(t *testing.T) {
 	sleeper(t, b.root, "exec 3<train.log 4<'../second name'")
 	for _, name := range []string{"train.log", "other.log"} {
 		s := b.look(name)
-		who, _ := openBy(s)
-		require.Regexp(t, `^process \d+ \(sh\)$`, who, name)
+		require.Regexp(t, `^process \d+ \(sh\)$`, openBy(s), name)
 	}
 	b.write("logs/tool", "#!/bin/sh\n")
-	who, _ := openBy(b.look("logs"))
-	require.Empty(t, who)
+	require.Empty(t, openBy(b.look("logs")))
 }
 
 func TestWhatBundlewatchUsesStays(t *testing.T) {

@@ -24,13 +24,13 @@ func (s *stray) inUse() error {
 
 // users asks /proc who has the stray open. What is known from a lease holds even where /proc does not tell.
 func (s *stray) users(use lease.Use) error {
-	who, complete := openBy(s)
+	who := openBy(s)
 	switch {
 	case who != "":
 		return leave("it is open in %s", who)
 	case use == lease.Writers:
 		return leave("a process has it open for writing")
-	case use == lease.Readers && !complete:
+	case use == lease.Readers:
 		return leave("a process has it open")
 	}
 	return nil

@@ -23,28 +23,25 @@ type procSearch struct {
 	all    bool            // files have other names elsewhere: every link is followed
 }
 
-// openBy returns a process that has the stray open, mapped, or as its working directory, "" for none, and
-// whether all processes could be asked. Links below /proc are only followed where their text has the name of
-// the stray, because following one to a file system that hangs would hang.
-func openBy(s *stray) (who string, complete bool) {
+// openBy returns a process that has the stray open, mapped, or as its working directory; "" for none of those that
+// this user may ask. Links below /proc are only followed where their text has the name of the stray, because
+// following one to a file system that hangs would hang.
+func openBy(s *stray) (who string) {
 	search := newProcSearch(s)
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
-		return "", false
+		return ""
 	}
-	complete = true
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
 		if err != nil || pid == os.Getpid() {
 			continue
 		}
-		uses, readable := search.process(filepath.Join("/proc", e.Name()))
-		if uses {
-			return fmt.Sprintf("process %d%s", pid, command(e.Name())), true
+		if search.process(filepath.Join("/proc", e.Name())) {
+			return fmt.Sprintf("process %d%s", pid, command(e.Name()))
 		}
-		complete = complete && readable
 	}
-	return "", complete
+	return ""
 }
 
 func newProcSearch(s *stray) *procSearch {
@@ -57,25 +54,23 @@ func newProcSearch(s *stray) *procSearch {
 	return p
 }
 
-func (p *procSearch) process(dir string) (uses, readable bool) {
+// process tells whether a process uses the stray. What it may not be asked is not known.
+func (p *procSearch) process(dir string) bool {
 	for _, link := range []string{"cwd", "root", "exe"} {
 		if p.leads(filepath.Join(dir, link)) {
-			return true, true
+			return true
 		}
 	}
 	fds, err := os.ReadDir(filepath.Join(dir, "fd"))
+	if err != nil {
+		return false
+	}
 	for _, fd := range fds {
 		if p.leads(filepath.Join(dir, "fd", fd.Name())) {
-			return true, true
+			return true
 		}
 	}
-	mapped, mapErr := p.maps(filepath.Join(dir, "maps"))
-	return mapped, gone(err) && gone(mapErr)
-}
-
-// gone tells whether there was no error but that the process has ended.
-func gone(err error) bool {
-	return err == nil || os.IsNotExist(err) || strings.Contains(err.Error(), unix.ESRCH.Error())
+	return p.maps(filepath.Join(dir, "maps"))
 }
 
 func (p *procSearch) leads(link string) bool {
@@ -95,10 +90,10 @@ func (p *procSearch) leads(link string) bool {
 
 // maps looks at what a process has mapped. Device numbers are not compared: btrfs and overlayfs show others
 // there than in stat(2); the name decides together with the inode.
-func (p *procSearch) maps(file string) (bool, error) {
+func (p *procSearch) maps(file string) bool {
 	f, err := os.Open(file)
 	if err != nil {
-		return false, err
+		return false
 	}
 	defer f.Close()
 	lines := bufio.NewScanner(f)
@@ -110,10 +105,10 @@ func (p *procSearch) maps(file string) (bool, error) {
 		name := strings.TrimSuffix(strings.TrimSpace(string(fields[5])), " (deleted)")
 		inode, err := strconv.ParseUint(string(fields[4]), 10, 64)
 		if err == nil && inode != 0 && p.inodes[inode] && (p.all || p.names[path.Base(name)]) {
-			return true, nil
+			return true
 		}
 	}
-	return false, lines.Err()
+	return false
 }
 
 // command names the program of a process for people.
