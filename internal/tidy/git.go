@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/bundlewatch/bundlewatch/internal/tree"
 )
 
 const (
@@ -51,16 +53,26 @@ func (r *repository) read(ctx context.Context, input string, args ...string) (st
 
 // write runs git in an empty directory that stands for the work tree: it can change the index, and finds no
 // file that it could feed to a filter of the repository.
-func (r *repository) write(ctx context.Context, input string, args ...string) error {
-	empty, err := os.MkdirTemp("", "bundlewatch-git-")
+func (r *repository) write(ctx context.Context, input string, args ...string) (err error) {
+	dir, err := tree.Open(r.dir)
 	if err != nil {
 		return err
 	}
-	defer os.Remove(empty)
-	if err := os.Chmod(empty, 0o755); err != nil {
+	defer dir.Close()
+	name := ownPrefix + newID()
+	if err := dir.MakeDir(name, 0o755); err != nil {
 		return err
 	}
-	_, err = r.run(ctx, empty, empty, input, args...)
+	defer func() { err = errors.Join(err, dir.RemoveDir(name)) }()
+	empty, err := dir.Sub(name)
+	if err != nil {
+		return err
+	}
+	defer empty.Close()
+	if err := dir.GiveTo(empty.File(), dir); err != nil { // git may not be root
+		return err
+	}
+	_, err = r.run(ctx, empty.Path(), empty.Path(), input, args...)
 	return err
 }
 

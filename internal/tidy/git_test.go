@@ -384,6 +384,7 @@ func TestRepositoryOfAnotherUser(t *testing.T) {
 	b.config += "tracked = 'git-rm'\n"
 	openToAll(t, b.dir)
 	giveAll(t, b.root, 12345)
+	defer unix.Umask(unix.Umask(0o077))
 	b.pass()
 	for _, e := range b.events {
 		require.Equal(t, Moved, e.Kind, "%+v", e)

@@ -28,7 +28,7 @@ type scenery struct {
 	// many calls: only those are tried that change something, because the state before the others is that before
 	// the next one of these.
 	many bool
-	make  func(t testing.TB, root string)
+	make func(t testing.TB, root string)
 }
 
 var sceneries = []scenery{
