@@ -16,7 +16,7 @@ func (s section) checkTidyRoot(t Tidy, cfg *Config) {
 		switch {
 		case root == "/":
 			found = "the root of the file system"
-		case slices.Contains(homes(), root) || filepath.Dir(root) == "/home":
+		case slices.Contains(homes(), root) || filepath.Dir(root) == "/home" || root == "/home":
 			found = "a home directory"
 		case cfg.Artifacts.Dir != "" && holds(root, resolve(cfg.Artifacts.Dir)):
 			found = fmt.Sprintf("which holds artifacts.dir %q", cfg.Artifacts.Dir)

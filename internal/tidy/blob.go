@@ -1,6 +1,7 @@
 package tidy
 
 import (
+	"context"
 	"crypto/sha1"
 	"crypto/sha256"
 	"encoding/hex"
@@ -14,7 +15,7 @@ import (
 )
 
 // holds tells whether the stray itself has the content that an entry of the index names, as it is.
-func (s *stray) holds(repo *repository, item indexItem) bool {
+func (s *stray) holds(ctx context.Context, repo *repository, item indexItem) bool {
 	rel := strings.TrimPrefix(string(item.Path), repo.prefix)
 	dir, err := s.dir.Descend(path.Dir(rel))
 	if err != nil {
@@ -26,16 +27,16 @@ func (s *stray) holds(repo *repository, item indexItem) bool {
 		target, err := dir.Readlink(name)
 		return err == nil && blobName(strings.NewReader(target), int64(len(target)), item.Blob) == item.Blob
 	}
-	return fileBlob(dir, name, item.Blob) == item.Blob
+	return fileBlob(ctx, dir, name, item.Blob) == item.Blob
 }
 
-func fileBlob(dir *tree.Dir, name, like string) string {
+func fileBlob(ctx context.Context, dir *tree.Dir, name, like string) string {
 	f, st, err := dir.OpenFile(name)
 	if err != nil {
 		return ""
 	}
 	defer f.Close()
-	return blobName(&quietReader{f: f}, st.Size, like)
+	return blobName(&quietReader{ctx: ctx, f: f}, st.Size, like)
 }
 
 // blobName returns the name that git gives to content, by the hash that another name was made with.

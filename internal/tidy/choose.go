@@ -198,7 +198,7 @@ func (t *Tidier) judgeTracked(ctx context.Context, repo *repository, s *stray) e
 			return leave("git tracks a submodule there, %q", item.Path)
 		case item.Stage != 0:
 			return leave("git tracks it, and a merge left a conflict in it")
-		case !slices.Contains(committed, item) && !s.holds(repo, item):
+		case !slices.Contains(committed, item) && !s.holds(ctx, repo, item):
 			return leave("git tracks it, and the index has changes of %q that are in no commit: commit or unstage them", item.Path)
 		}
 	}

@@ -1,6 +1,7 @@
 package tidy
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -18,17 +19,17 @@ func digestOf(h hash.Hash) string { return "sha256:" + hex.EncodeToString(h.Sum(
 
 // digest reads the whole stray. Of a link it is the digest of its text, of a directory that of a listing with
 // the digests of what is in it.
-func (s *stray) read() error {
+func (s *stray) read(ctx context.Context) error {
 	var err error
 	switch s.shape {
 	case shapeFile:
-		s.digest, err = fileDigest(s.dir, s.name, s.stat)
+		s.digest, err = fileDigest(ctx, s.dir, s.name, s.stat)
 	case shapeSymlink:
 		var target string
 		target, err = s.dir.Readlink(s.name)
 		s.digest = textDigest(target)
 	case shapeDir:
-		s.digest, err = s.readInside()
+		s.digest, err = s.readInside(ctx)
 	}
 	return err
 }
@@ -38,7 +39,7 @@ func textDigest(text string) string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-func (s *stray) readInside() (string, error) {
+func (s *stray) readInside(ctx context.Context) (string, error) {
 	top, err := s.dir.Sub(s.name)
 	if err != nil {
 		return "", err
@@ -48,7 +49,7 @@ func (s *stray) readInside() (string, error) {
 		e := &s.inside[i]
 		switch {
 		case e.stat.IsRegular():
-			if err := e.read(top); err != nil {
+			if err := e.read(ctx, top); err != nil {
 				return "", err
 			}
 		case e.stat.IsLink():
@@ -58,13 +59,13 @@ func (s *stray) readInside() (string, error) {
 	return listingDigest(s.inside), nil
 }
 
-func (e *entry) read(top *tree.Dir) error {
+func (e *entry) read(ctx context.Context, top *tree.Dir) error {
 	dir, err := top.Descend(path.Dir(e.path))
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
-	e.digest, err = fileDigest(dir, path.Base(e.path), e.stat)
+	e.digest, err = fileDigest(ctx, dir, path.Base(e.path), e.stat)
 	return err
 }
 
@@ -78,7 +79,7 @@ func listingDigest(entries []entry) string {
 }
 
 // fileDigest reads a file that must be the one of a state.
-func fileDigest(dir *tree.Dir, name string, want tree.Stat) (string, error) {
+func fileDigest(ctx context.Context, dir *tree.Dir, name string, want tree.Stat) (string, error) {
 	f, st, err := dir.OpenFile(name)
 	if err != nil {
 		return "", err
@@ -88,7 +89,7 @@ func fileDigest(dir *tree.Dir, name string, want tree.Stat) (string, error) {
 		return "", leave("it changed while it was looked at")
 	}
 	h := sha256.New()
-	if _, err := io.Copy(h, &quietReader{f: f}); err != nil {
+	if _, err := io.Copy(h, &quietReader{ctx: ctx, f: f}); err != nil {
 		return "", fmt.Errorf("read %q: %w", f.Name(), err)
 	}
 	if st, err = tree.StatFile(f); err == nil && !st.Same(want) {
@@ -99,6 +100,7 @@ func fileDigest(dir *tree.Dir, name string, want tree.Stat) (string, error) {
 
 // quietReader reads a file and does not keep in memory what it has read: that is for training.
 type quietReader struct {
+	ctx  context.Context
 	f    *os.File
 	done int64
 }
@@ -107,6 +109,9 @@ const readPiece = 8 << 20
 
 // Read implements io.Reader.
 func (r *quietReader) Read(b []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
 	n, err := r.f.Read(b)
 	if before := r.done / readPiece; n > 0 {
 		if r.done += int64(n); r.done/readPiece != before {

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/bundlewatch/bundlewatch/internal/config"
 	"github.com/bundlewatch/bundlewatch/internal/tree"
 )
@@ -73,6 +75,9 @@ func (h *historian) visit(dir *tree.Dir, path string, rest [][]config.TemplatePa
 	}
 	shape, deep := segmentShape(rest[0])
 	names, err := dir.Names()
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EBADF) {
+		return nil // others' directories, into which nothing of ours was moved
+	}
 	if err != nil {
 		return err
 	}

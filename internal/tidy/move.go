@@ -52,7 +52,7 @@ func (p *pass) prepare(s *stray) (target string, err error) {
 // move moves a stray. The record that it returns is of state moved when the stray has arrived; an error then tells
 // what else there is to say.
 func (p *pass) move(ctx context.Context, s *stray, target string) (record, error) {
-	if err := s.read(); err != nil {
+	if err := s.read(ctx); err != nil {
 		return record{}, err
 	}
 	d, err := p.destination(target)

@@ -18,9 +18,11 @@ type pass struct {
 	root    *tree.Dir
 	values  values
 	history history
-	repo    *repository
-	open    map[string]*destination
-	last    string // where the last stray of this pass went
+	// remembered tells that the history was read.
+	remembered bool
+	repo       *repository
+	open       map[string]*destination
+	last       string // where the last stray of this pass went
 }
 
 // destination is a directory that strays go to, with its record.
@@ -36,16 +38,53 @@ func (p *pass) close() {
 	}
 }
 
-// remember reads the records where they are needed, and brings to an end what a crash left.
-func (p *pass) remember(ctx context.Context, needed bool) (err error) {
-	if !needed && p.settled && (p.resumed || !p.opts.Resume) {
+// strays returns what is to be moved, but for what the records say of it.
+func (p *pass) strays(ctx context.Context) ([]*stray, error) {
+	if !p.settled || p.opts.Resume && !p.resumed {
+		if _, err := p.remember(ctx); err != nil {
+			return nil, err
+		}
+	}
+	names, err := p.candidates(p.root)
+	if err != nil {
+		return nil, fmt.Errorf("list root %q: %w", p.root.Path(), err)
+	}
+	return p.filterByGit(ctx, p.chooseAll(names))
+}
+
+// tidy moves strays unless the records say otherwise.
+func (p *pass) tidy(ctx context.Context, strays []*stray) error {
+	if interrupted, err := p.remember(ctx); err != nil || interrupted {
+		p.wake(p.opts.now()) // and look again
+		return err
+	}
+	if p.unattended {
+		strays = p.without(strays, p.history.putBack)
+	}
+	if stop := p.history.stop(p.block.MaxPerHour); stop != nil && len(strays) > 0 {
+		p.emit(Stopped, nil, "", fmt.Errorf("the block was stopped at %s after %d moves within an hour: see whether they were meant; %s",
+			stop.Time.Format(time.RFC3339), stop.Limit, howToGoOn))
 		return nil
 	}
-	if p.history, err = p.readHistory(ctx, p.root); err != nil || p.opts.DryRun {
-		return err
+	return p.moveAll(ctx, strays)
+}
+
+// remember reads the records, once in a pass, and brings to an end what a crash has left. It tells whether there was
+// anything of that kind.
+func (p *pass) remember(ctx context.Context) (interrupted bool, err error) {
+	if p.remembered {
+		return false, nil
+	}
+	if p.history, err = p.readHistory(ctx, p.root); err != nil {
+		return false, err
+	}
+	p.remembered = true
+	if p.opts.DryRun {
+		p.settled = true
+		return false, nil
 	}
 	if err := p.resume(); err != nil {
-		return err
+		return false, err
 	}
 	return p.settleAll(ctx)
 }
@@ -70,14 +109,15 @@ func (p *pass) resume() error {
 }
 
 // settleAll brings to an end what a crash left.
-func (p *pass) settleAll(ctx context.Context) error {
-	p.settled = true
+func (p *pass) settleAll(ctx context.Context) (interrupted bool, err error) {
 	for _, open := range p.history.unfinished() {
 		if err := p.settle(ctx, open); err != nil {
-			return fmt.Errorf("bring the move of %q to an end: %w", open.From, err)
+			return true, fmt.Errorf("bring the move of %q to an end: %w", open.From, err)
 		}
+		interrupted = true
 	}
-	return nil
+	p.settled = true
+	return interrupted, nil
 }
 
 // chooseAll returns the strays among the names, and tells why others that match are left alone.
@@ -86,7 +126,7 @@ func (p *pass) chooseAll(names []string) []*stray {
 	for _, name := range names {
 		s, err := p.choose(p.root, name)
 		if err == nil && s != nil {
-			err = p.before(s)
+			err = p.refusedBefore(s)
 		}
 		switch {
 		case err != nil:
@@ -98,14 +138,17 @@ func (p *pass) chooseAll(names []string) []*stray {
 	return strays
 }
 
-// before leaves a stray alone for what was done with it before.
-func (p *pass) before(s *stray) error {
-	if p.unattended {
-		if err := p.history.putBack(s); err != nil {
-			return err
+// without tells why strays are left alone, and returns the others.
+func (p *pass) without(strays []*stray, why func(*stray) error) []*stray {
+	var rest []*stray
+	for _, s := range strays {
+		if err := why(s); err != nil {
+			p.emit(kindOf(err), s, "", err)
+			continue
 		}
+		rest = append(rest, s)
 	}
-	return p.refusedBefore(s)
+	return rest
 }
 
 // putBack leaves a stray alone that a person has put back.
@@ -140,15 +183,7 @@ func (p *pass) filterByGit(ctx context.Context, strays []*stray) ([]*stray, erro
 	if err != nil {
 		return nil, err
 	}
-	var rest []*stray
-	for _, s := range strays {
-		if err := left[s]; err != nil {
-			p.emit(kindOf(err), s, "", err)
-			continue
-		}
-		rest = append(rest, s)
-	}
-	return rest, nil
+	return p.without(strays, func(s *stray) error { return left[s] }), nil
 }
 
 // kindOf tells what an error about one stray is: left alone as meant, a disk that fails, or refused.

@@ -16,7 +16,7 @@ import (
 func (b *bench) transferNow(name string, to string, during func(record)) error {
 	b.Helper()
 	s := b.look(name)
-	require.NoError(b, s.read())
+	require.NoError(b, s.read(b.Context()))
 	require.NoError(b, os.MkdirAll(to, 0o755))
 	target, err := tree.Open(to)
 	require.NoError(b, err)

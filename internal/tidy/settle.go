@@ -21,6 +21,7 @@ const (
 
 // crossing is a transfer that a crash may have interrupted.
 type crossing struct {
+	ctx  context.Context
 	from *tree.Dir
 	name string
 	to   *tree.Dir
@@ -129,7 +130,7 @@ func (c *crossing) read(dir *tree.Dir, name string) (*stray, error) {
 	if s.shape == "" {
 		return nil, leave("it is a pipe, a socket or a device")
 	}
-	return s, s.read()
+	return s, s.read(c.ctx)
 }
 
 // settle brings the move of a record to an end.
@@ -139,7 +140,7 @@ func (p *pass) settle(ctx context.Context, open past) error {
 		return err
 	}
 	r := open.record
-	c := &crossing{from: p.root, name: filepath.Base(string(r.From)), to: d.dir, as: filepath.Base(string(r.To)), r: r}
+	c := &crossing{ctx: ctx, from: p.root, name: filepath.Base(string(r.From)), to: d.dir, as: filepath.Base(string(r.To)), r: r}
 	where, err := c.settle()
 	if err != nil {
 		return err

@@ -123,28 +123,16 @@ func (t *Tidier) Pass(ctx context.Context) (due time.Time, err error) {
 }
 
 func (t *Tidier) pass(ctx context.Context, root *tree.Dir) error {
-	names, err := t.candidates(root)
-	if err != nil {
-		return fmt.Errorf("list root %q: %w", root.Path(), err)
-	}
 	p := &pass{Tidier: t, root: root, values: values{time: t.opts.now(), host: hostname()}}
 	if !t.stamp.IsZero() {
 		p.values.time = t.stamp
 	}
 	defer p.close()
-	if err := p.remember(ctx, len(names) > 0); err != nil {
+	strays, err := p.strays(ctx)
+	if err != nil || len(strays) == 0 {
 		return err
 	}
-	strays := p.chooseAll(names)
-	if strays, err = p.filterByGit(ctx, strays); err != nil {
-		return err
-	}
-	if stop := p.history.stop(t.block.MaxPerHour); stop != nil && len(strays) > 0 {
-		t.emit(Stopped, nil, "", fmt.Errorf("the block was stopped at %s after %d moves within an hour: see whether they were meant; %s",
-			stop.Time.Format(time.RFC3339), stop.Limit, howToGoOn))
-		return nil
-	}
-	return p.moveAll(ctx, strays)
+	return p.tidy(ctx, strays)
 }
 
 const howToGoOn = "`bundlewatch tidy --resume` lets it go on, and so does another max_per_hour"

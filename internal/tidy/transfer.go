@@ -110,7 +110,7 @@ func (x *transfer) copy(ctx context.Context) error {
 	part := x.r.part()
 	err := x.stray.copyTo(ctx, x.to, part)
 	if err == nil {
-		err = x.compare(part)
+		err = x.compare(ctx, part)
 	}
 	if err == nil {
 		err = x.ready()
@@ -128,10 +128,10 @@ func (x *transfer) copy(ctx context.Context) error {
 }
 
 // compare reads the copy back from the disk.
-func (x *transfer) compare(part string) error {
+func (x *transfer) compare(ctx context.Context, part string) error {
 	copied, err := look(x.to, part)
 	if err == nil {
-		err = copied.read()
+		err = copied.read(ctx)
 	}
 	if err != nil {
 		return fmt.Errorf("read the copy back: %w", err)

@@ -99,12 +99,12 @@ func (u *undo) putBack(ctx context.Context, r *record) error {
 	}
 	defer unlock()
 	if r.State == stateIntent {
-		moved, err := u.settleMove(root, r)
+		moved, err := u.settleMove(ctx, root, r)
 		if err != nil || !moved {
 			return err
 		}
 	}
-	back, err := u.settleUndo(root, r)
+	back, err := u.settleUndo(ctx, root, r)
 	if err == nil && !back {
 		err = u.move(ctx, root, r)
 	}
@@ -147,8 +147,8 @@ func (u *undo) mayWriteTo(root tree.Stat) error {
 }
 
 // settleMove finds out whether a move that a crash interrupted took place.
-func (u *undo) settleMove(root *tree.Dir, r *record) (moved bool, err error) {
-	c := &crossing{from: root, name: filepath.Base(string(r.From)), to: u.dir, as: filepath.Base(string(r.To)), r: *r}
+func (u *undo) settleMove(ctx context.Context, root *tree.Dir, r *record) (moved bool, err error) {
+	c := &crossing{ctx: ctx, from: root, name: filepath.Base(string(r.From)), to: u.dir, as: filepath.Base(string(r.To)), r: *r}
 	where, err := c.settle()
 	if err != nil {
 		return false, err
@@ -161,17 +161,17 @@ func (u *undo) settleMove(root *tree.Dir, r *record) (moved bool, err error) {
 }
 
 // settleUndo tells whether the file is back already, as after a crash in an earlier undo.
-func (u *undo) settleUndo(root *tree.Dir, r *record) (back bool, err error) {
+func (u *undo) settleUndo(ctx context.Context, root *tree.Dir, r *record) (back bool, err error) {
 	if r.State != stateUndoing {
 		return false, nil
 	}
-	c := &crossing{from: u.dir, name: filepath.Base(string(r.To)), to: root, as: filepath.Base(string(r.From)), r: *r}
+	c := &crossing{ctx: ctx, from: u.dir, name: filepath.Base(string(r.To)), to: root, as: filepath.Base(string(r.From)), r: *r}
 	where, err := c.settle()
 	return where == arrived, err
 }
 
 func (u *undo) move(ctx context.Context, root *tree.Dir, r *record) error {
-	s, err := u.asMoved(*r)
+	s, err := u.asMoved(ctx, *r)
 	if err != nil {
 		return err
 	}
@@ -190,7 +190,7 @@ func (u *undo) move(ctx context.Context, root *tree.Dir, r *record) error {
 }
 
 // asMoved returns the moved file if it is still what it was.
-func (u *undo) asMoved(r record) (*stray, error) {
+func (u *undo) asMoved(ctx context.Context, r record) (*stray, error) {
 	name := filepath.Base(string(r.To))
 	s, err := look(u.dir, name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -202,7 +202,7 @@ func (u *undo) asMoved(r record) (*stray, error) {
 	if s.shape != r.Kind || s.bytes != r.Size {
 		return nil, fmt.Errorf("it was changed since it was moved: %s with %d bytes instead of %s with %d", orOther(s.shape), s.bytes, r.Kind, r.Size)
 	}
-	if err := s.read(); err != nil {
+	if err := s.read(ctx); err != nil {
 		return nil, err
 	}
 	if s.digest != r.Digest {

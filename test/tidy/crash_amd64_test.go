@@ -254,3 +254,40 @@ func (b *bench) digestsNow() []string {
 	}
 	return all
 }
+
+// The record of a move is on the disk before the move, and the move is before the next record says that it is over.
+func TestRecordIsSyncedBeforeTheMove(t *testing.T) {
+	for _, s := range sceneries[:2] {
+		t.Run(s.name, func(t *testing.T) {
+			b := newBench(t, s)
+			b.begin()
+			var calls []tracer.Call
+			r := tracer.Run(t, func(c tracer.Call) tracer.Reaction {
+				if c.Changes && b.concerns(c) {
+					calls = append(calls, c)
+				}
+				return tracer.Reaction{}
+			}, "tidy", "--config", b.config())
+			require.Zero(t, r.Code, r.Stderr)
+			journal, moved := filepath.Join(b.reports, "moved.jsonl"), filepath.Join(b.reports, "train.log")
+			is := func(name, path string) func(tracer.Call) bool {
+				return func(c tracer.Call) bool { return c.Name == name && c.Path == path }
+			}
+			rename := slices.IndexFunc(calls, is("renameat2", moved))
+			require.Greater(t, rename, 0)
+			write := slices.IndexFunc(calls[:rename], is("write", journal))
+			require.GreaterOrEqual(t, write, 0)
+			require.True(t, slices.ContainsFunc(calls[write:rename], is("fsync", journal)), "the record is not synced before the move")
+			require.True(t, slices.ContainsFunc(calls[:rename], is("fsync", b.reports)), "the name of the record is not synced before the move")
+			end := rename + slices.IndexFunc(calls[rename:], is("write", journal))
+			require.Greater(t, end, rename)
+			require.True(t, slices.ContainsFunc(calls[rename:end], is("fsync", b.reports)), "the move is not synced before its record ends")
+			require.True(t, slices.ContainsFunc(calls[rename:end], is("fsync", b.root)), "the move is not synced before its record ends")
+			if s.far {
+				part := slices.IndexFunc(calls, func(c tracer.Call) bool { return c.Name == "fsync" && strings.HasSuffix(c.Path, ".part") })
+				require.True(t, part >= 0 && part < rename, "the copy is not synced before it gets its name")
+				require.False(t, slices.ContainsFunc(calls[:rename], func(c tracer.Call) bool { return c.Name == "unlinkat" }), "something is removed before the copy has its name")
+			}
+		})
+	}
+}
