@@ -70,7 +70,7 @@ func (p *pass) move(ctx context.Context, s *stray, target string) (record, error
 		return freeName(s.name, n)
 	}}
 	err = x.run(ctx)
-	if err != nil && !errors.Is(err, errCopyKept) {
+	if !hasArrived(err) {
 		return x.r, errors.Join(err, d.giveUp(x.r, err))
 	}
 	return p.finish(ctx, d, x.r, err)

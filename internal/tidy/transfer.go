@@ -22,11 +22,26 @@ type transfer struct {
 	name func(n int) string
 }
 
-// errCopyKept tells that a stray arrived, but that its old name is taken by something that came meanwhile.
-var errCopyKept = errors.New("something came under its old name meanwhile, which is left alone")
+// arrivedError is what there is to say of a stray that has arrived all the same.
+type arrivedError struct{ error }
+
+func (e *arrivedError) Unwrap() error { return e.error }
+
+// arrivedWith returns an [*arrivedError], or nil where there is nothing to say.
+func arrivedWith(errs ...error) error {
+	if err := errors.Join(errs...); err != nil {
+		return &arrivedError{err}
+	}
+	return nil
+}
+
+func hasArrived(err error) bool { return err == nil || errors.As(err, new(*arrivedError)) }
+
+// errNameGone tells that the old name of a stray is another file's by now.
+var errNameGone = errors.New("something came under its old name meanwhile, which is left alone")
 
 // run makes the transfer. Its record is written before each attempt. After an error the stray is where it was,
-// unless the error is errCopyKept.
+// unless that is an [*arrivedError].
 func (x *transfer) run(ctx context.Context) error {
 	for n := 1; ; n++ {
 		if x.as = x.name(n); x.as == "" {
@@ -35,38 +50,38 @@ func (x *transfer) run(ctx context.Context) error {
 		if _, err := x.to.Stat(x.as); err == nil {
 			continue
 		}
-		err := x.attempt(ctx)
-		if !errors.Is(err, tree.ErrExists) {
+		if taken, err := x.attempt(ctx); !taken {
 			return err
 		}
 	}
 }
 
-func (x *transfer) attempt(ctx context.Context) error {
+// attempt tries one name, unless that is taken at the last moment.
+func (x *transfer) attempt(ctx context.Context) (taken bool, err error) {
 	there, err := x.to.Self()
 	if err != nil {
-		return err
+		return false, err
 	}
 	if there.Dev != x.stray.stat.Dev {
 		return x.copy(ctx)
 	}
 	if err := x.announce("rename"); err != nil {
-		return err
+		return false, err
 	}
 	if err := x.ready(); err != nil {
-		return err
+		return false, err
 	}
 	err = x.stray.dir.RenameNew(x.stray.name, x.to, x.as)
 	if errors.Is(err, unix.EXDEV) { // the same disk, mounted twice
 		return x.copy(ctx)
 	}
 	if err != nil {
-		return err
+		return errors.Is(err, tree.ErrExists), err
 	}
 	if err := x.checkArrival(); err != nil {
-		return err
+		return false, err
 	}
-	return errors.Join(x.to.Sync(), x.stray.dir.Sync())
+	return false, arrivedWith(x.to.Sync(), x.stray.dir.Sync())
 }
 
 // announce writes the intent. The target is that of the record's own side: undo does not change it.
@@ -93,7 +108,7 @@ func (x *transfer) checkArrival() error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("look at what was moved: %w", err)
+		return arrivedWith(fmt.Errorf("look at what was moved: %w", err))
 	}
 	if back := x.to.RenameNew(x.as, x.stray.dir, x.stray.name); back != nil {
 		return fmt.Errorf("another file took its name and was moved to %q; it cannot be put back: %w", x.to.Join(x.as), back)
@@ -103,12 +118,12 @@ func (x *transfer) checkArrival() error {
 
 // copy makes the transfer across file systems: a copy under a name of its own, read back and compared, then the
 // target's name, and only then the end of the original, which is first taken out of everybody's reach.
-func (x *transfer) copy(ctx context.Context) error {
+func (x *transfer) copy(ctx context.Context) (taken bool, err error) {
 	if err := x.announce("copy"); err != nil {
-		return err
+		return false, err
 	}
 	part := x.r.part()
-	err := x.stray.copyTo(ctx, x.to, part)
+	err = x.stray.copyTo(ctx, x.to, part)
 	if err == nil {
 		err = x.compare(ctx, part)
 	}
@@ -117,14 +132,15 @@ func (x *transfer) copy(ctx context.Context) error {
 	}
 	if err == nil {
 		err = x.to.RenameNew(part, x.to, x.as)
+		taken = errors.Is(err, tree.ErrExists)
 	}
 	if err != nil {
-		return errors.Join(err, removeAll(x.to, part))
+		return taken, errors.Join(err, removeAll(x.to, part))
 	}
 	if err := x.to.Sync(); err != nil {
-		return errors.Join(err, removeAll(x.to, x.as))
+		return false, errors.Join(err, removeAll(x.to, x.as))
 	}
-	return x.endOriginal()
+	return false, x.endOriginal()
 }
 
 // compare reads the copy back from the disk.
@@ -153,13 +169,15 @@ func (x *transfer) endOriginal() error {
 	original := *x.stray
 	original.name = aside
 	if err := original.endable(x.stray); err != nil {
-		back := from.RenameNew(aside, from, x.stray.name)
-		return errors.Join(err, back, removeAll(x.to, x.as), x.to.Sync())
+		if back := from.RenameNew(aside, from, x.stray.name); back != nil {
+			return arrivedWith(fmt.Errorf("%w; what it is now is %q, because its name was taken: %w", err, from.Join(aside), back))
+		}
+		return errors.Join(err, removeAll(x.to, x.as), x.to.Sync())
 	}
 	if err := removeListed(from, aside, original.inside); err != nil {
-		return errors.Join(errCopyKept, err, from.RenameNew(aside, from, x.stray.name))
+		return arrivedWith(err, from.RenameNew(aside, from, x.stray.name))
 	}
-	return from.Sync()
+	return arrivedWith(from.Sync())
 }
 
 // originalChanged decides what becomes of a copy whose original could not be set aside: an original that is there
@@ -169,7 +187,7 @@ func (x *transfer) originalChanged(cause error) error {
 	if err == nil && st.ID() == x.stray.stat.ID() {
 		return errors.Join(cause, removeAll(x.to, x.as), x.to.Sync())
 	}
-	return errCopyKept
+	return arrivedWith(errNameGone)
 }
 
 // endable tells whether what was set aside is still as it was copied, and nobody can change it any more.

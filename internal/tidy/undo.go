@@ -183,7 +183,7 @@ func (u *undo) move(ctx context.Context, root *tree.Dir, r *record) error {
 		}
 		return filepath.Base(string(r.From))
 	}}
-	if err := x.run(ctx); err != nil && !errors.Is(err, errCopyKept) {
+	if err := x.run(ctx); !hasArrived(err) {
 		return errors.Join(err, u.journal.add(*r)) // it is moved still
 	}
 	return nil
