@@ -216,25 +216,26 @@ func nextData(f *os.File, at, size int64) (begin, end int64, err error) {
 
 // removeListed removes what was set aside and copied: exactly the entries that were copied. What else somebody puts
 // there meanwhile is an error, and stays.
-func removeListed(above *tree.Dir, name string, inside []entry) error {
+func removeListed(above *tree.Dir, name string, inside []entry) (removed int, err error) {
 	st, err := above.Stat(name)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if !st.IsDir() {
-		return above.Remove(name)
+		return 0, above.Remove(name)
 	}
 	top, err := above.Sub(name)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer top.Close()
 	for _, e := range slices.Backward(inside) {
 		if err := removeEntry(top, e); err != nil {
-			return err
+			return removed, err
 		}
+		removed++
 	}
-	return above.RemoveDir(name)
+	return removed, above.RemoveDir(name)
 }
 
 func removeEntry(top *tree.Dir, e entry) error {

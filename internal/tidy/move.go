@@ -70,6 +70,10 @@ func (p *pass) move(ctx context.Context, s *stray, target string) (record, error
 		return freeName(s.name, n)
 	}}
 	err = x.run(ctx)
+	if isUnfinished(err) {
+		p.settled = false // the next pass brings it to its end
+		return x.r, err
+	}
 	if !hasArrived(err) {
 		return x.r, errors.Join(err, d.giveUp(x.r, err))
 	}

@@ -107,7 +107,10 @@ func (c *crossing) settlePartlyRemoved() error {
 			return fmt.Errorf("%q in %q is in no copy: look at it and remove what is left by hand", e.path, left.path())
 		}
 	}
-	return errors.Join(removeListed(c.from, c.r.aside(), left.inside), c.from.Sync())
+	if _, err := removeListed(c.from, c.r.aside(), left.inside); err != nil {
+		return err
+	}
+	return c.from.Sync()
 }
 
 // whole returns what is under a name, if it is what the record says; nil if not.

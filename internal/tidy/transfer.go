@@ -169,16 +169,34 @@ func (x *transfer) endOriginal() error {
 	original := *x.stray
 	original.name = aside
 	if err := original.endable(x.stray); err != nil {
-		if back := from.RenameNew(aside, from, x.stray.name); back != nil {
-			return arrivedWith(fmt.Errorf("%w; what it is now is %q, because its name was taken: %w", err, from.Join(aside), back))
-		}
-		return errors.Join(err, removeAll(x.to, x.as), x.to.Sync())
+		return x.takeBack(err)
 	}
-	if err := removeListed(from, aside, original.inside); err != nil {
-		return arrivedWith(err, from.RenameNew(aside, from, x.stray.name))
+	removed, err := removeListed(from, aside, original.inside)
+	if err != nil && removed == 0 {
+		return x.takeBack(err)
+	}
+	if err != nil {
+		return &unfinishedError{err}
 	}
 	return arrivedWith(from.Sync())
 }
+
+// takeBack gives what was set aside its name again, and removes the copy.
+func (x *transfer) takeBack(cause error) error {
+	from, aside := x.stray.dir, x.r.aside()
+	if err := from.RenameNew(aside, from, x.stray.name); err != nil {
+		return arrivedWith(fmt.Errorf("%w; what it is now is %q, because its name was taken: %w", cause, from.Join(aside), err))
+	}
+	return errors.Join(cause, removeAll(x.to, x.as), x.to.Sync())
+}
+
+// unfinishedError tells that a stray is whole at its new place and partly at its old one. Its record stays without an
+// end, as after a crash.
+type unfinishedError struct{ error }
+
+func (e *unfinishedError) Unwrap() error { return e.error }
+
+func isUnfinished(err error) bool { return errors.As(err, new(*unfinishedError)) }
 
 // originalChanged decides what becomes of a copy whose original could not be set aside: an original that is there
 // needs no copy; of one that is gone the copy is all there is.

@@ -183,7 +183,11 @@ func (u *undo) move(ctx context.Context, root *tree.Dir, r *record) error {
 		}
 		return filepath.Base(string(r.From))
 	}}
-	if err := x.run(ctx); !hasArrived(err) {
+	err = x.run(ctx)
+	if isUnfinished(err) {
+		return fmt.Errorf("%w: say undo again", err)
+	}
+	if !hasArrived(err) {
 		return errors.Join(err, u.journal.add(*r)) // it is moved still
 	}
 	return nil
