@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,6 +19,7 @@ const namesArgs = 200
 // tracked returns the entries of the index at or below these paths, which are relative to the root.
 func (r *repository) tracked(ctx context.Context, names []string) ([]indexItem, error) {
 	var items []indexItem
+	all := names
 	for len(names) > 0 {
 		n := min(len(names), namesArgs)
 		args := []string{"--literal-pathspecs", "ls-files", "-z", "--stage", "--"}
@@ -26,7 +28,7 @@ func (r *repository) tracked(ctx context.Context, names []string) ([]indexItem, 
 		}
 		out, err := r.read(ctx, "", args...)
 		if errors.Is(err, errNoGit) || r.mayRun() != nil {
-			return readIndex(filepath.Join(r.dir, "index"))
+			return r.trackedByIndex(all)
 		}
 		if err != nil {
 			return nil, err
@@ -38,6 +40,15 @@ func (r *repository) tracked(ctx context.Context, names []string) ([]indexItem, 
 		items, names = append(items, found...), names[n:]
 	}
 	return items, nil
+}
+
+// trackedByIndex is tracked without git.
+func (r *repository) trackedByIndex(names []string) ([]indexItem, error) {
+	return readIndex(filepath.Join(r.dir, "index"), func(path string) bool {
+		below, ok := strings.CutPrefix(path, r.prefix)
+		name, _, _ := strings.Cut(below, "/")
+		return ok && slices.Contains(names, name)
+	})
 }
 
 // parseStage reads the output of ls-files --stage -z and of ls-tree -z.

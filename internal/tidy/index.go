@@ -30,8 +30,9 @@ const maxIndex = 256 << 20
 // errIndex tells that an index is none that this reader knows.
 var errIndex = errors.New("not an index of version 2, 3 or 4 by itself: without git nobody can tell what is tracked")
 
-// readIndex reads an index of git (gitformat-index(5)), for hosts without git. A missing one is empty.
-func readIndex(path string) ([]indexItem, error) {
+// readIndex reads the entries that are wanted from an index of git (gitformat-index(5)), for hosts without git. A
+// missing one is empty.
+func readIndex(path string, wanted func(path string) bool) ([]indexItem, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -47,14 +48,14 @@ func readIndex(path string) ([]indexItem, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the index of git %q: %w", path, err)
 	}
-	items, err := parseIndex(data)
+	items, err := parseIndex(data, wanted)
 	if err != nil {
 		return nil, fmt.Errorf("read the index of git %q: %w", path, err)
 	}
 	return items, nil
 }
 
-func parseIndex(data []byte) ([]indexItem, error) {
+func parseIndex(data []byte, wanted func(path string) bool) ([]indexItem, error) {
 	if len(data) < 12 || string(data[:4]) != "DIRC" {
 		return nil, errIndex
 	}
@@ -70,7 +71,9 @@ func parseIndex(data []byte) ([]indexItem, error) {
 		if !ok {
 			return nil, errIndex
 		}
-		items = append(items, item)
+		if wanted(string(item.Path)) {
+			items = append(items, item)
+		}
 	}
 	if !r.onlyOptional() {
 		return nil, errIndex
@@ -148,7 +151,7 @@ func (r *indexReader) path(data []byte) (path []byte, used int, ok bool) {
 	if used += end; r.version == 4 {
 		used++
 	}
-	return path, used, len(path) > 0
+	return path, used, len(path) > 0 && len(path) < unix.PathMax
 }
 
 // offsetNumber reads a number as packs write offsets; n is 0 when it is none.

@@ -47,11 +47,16 @@ func (x *nth) next(c tracer.Call) tracer.Reaction {
 
 func kill(tracer.Call) tracer.Reaction { return tracer.Reaction{Kill: true} }
 
-// eachCall makes the scenery, runs the program with a reaction at the n-th call, and judges; for every n.
-func (b *bench) eachCall(only []string, react func(tracer.Call) tracer.Reaction, prepare func(), judge func(about string, r program.Result), args ...string) {
+// eachCall makes the scenery, runs the program with a reaction at the n-th call, and judges; for every n, or, where
+// there are many calls and every is not set, for every third.
+func (b *bench) eachCall(every bool, only []string, react func(tracer.Call) tracer.Reaction, prepare func(), judge func(about string, r program.Result), args ...string) {
 	b.Helper()
 	counts := make(map[string]int)
-	for n := 1; ; n++ {
+	step := 1
+	if b.many && !every {
+		step = 3
+	}
+	for n := 1; ; n += step {
 		b.begin()
 		prepare()
 		x := &nth{bench: b, n: n, only: only, react: react}
@@ -72,7 +77,7 @@ func (b *bench) eachCall(only []string, react func(tracer.Call) tracer.Reaction,
 		table += fmt.Sprintf(" %s %d", name, counts[name])
 	}
 	b.Logf("%d calls tried:%s", total, table)
-	require.Greater(b, total, 10, "the tracer sees too few calls")
+	require.Greater(b, total, 10/step, "the tracer sees too few calls")
 }
 
 func nothing() {}
@@ -86,7 +91,7 @@ func TestUndoAfterACrashAtEveryCall(t *testing.T) {
 			b.begin()
 			before, index := tree(t, b.root), b.index()
 			all := b.digests()
-			b.eachCall(nil, kill, nothing, func(about string, r program.Result) {
+			b.eachCall(true, nil, kill, nothing, func(about string, r program.Result) {
 				require.Equal(t, -1, r.Code, about)
 				require.Subset(t, b.digests(), all, "lost by the crash at %s", about)
 				b.index()
@@ -109,7 +114,7 @@ func TestNextPassAfterACrashAtEveryCall(t *testing.T) {
 			b.begin()
 			before, index := tree(t, b.root), b.index()
 			all := b.digests()
-			b.eachCall(nil, kill, nothing, func(about string, _ program.Result) {
+			b.eachCall(false, nil, kill, nothing, func(about string, _ program.Result) {
 				b.index()
 				r := program.Run(b, "tidy", "--config", b.config())
 				require.Zero(t, r.Code, "%s; %s%s", about, r.Stdout, r.Stderr)
@@ -142,7 +147,7 @@ func TestUndoAfterACrashOfUndoAtEveryCall(t *testing.T) {
 				r := program.Run(b, "tidy", "--config", b.config())
 				require.Zero(t, r.Code, "%s%s", r.Stdout, r.Stderr)
 			}
-			b.eachCall(nil, kill, move, func(about string, _ program.Result) {
+			b.eachCall(false, nil, kill, move, func(about string, _ program.Result) {
 				require.Subset(t, b.digests(), all, "lost by the crash at %s", about)
 				b.index()
 				r := b.undo()
@@ -169,7 +174,7 @@ func TestFailureOfEveryCall(t *testing.T) {
 				before := tree(t, b.root)
 				all := b.digests()
 				fail := func(tracer.Call) tracer.Reaction { return tracer.Reaction{Fail: errno} }
-				b.eachCall(canFail, fail, nothing, func(about string, r program.Result) {
+				b.eachCall(false, canFail, fail, nothing, func(about string, r program.Result) {
 					require.Equal(t, all, b.digests(), about)
 					r = program.Run(b, "tidy", "--config", b.config())
 					require.Zero(t, r.Code, "%s; %s%s", about, r.Stdout, r.Stderr)
@@ -217,7 +222,7 @@ func TestStrayChangesBeforeEveryCall(t *testing.T) {
 					}
 					return tracer.Reaction{}
 				}
-				b.eachCall(nil, react, nothing, func(about string, _ program.Result) {
+				b.eachCall(true, nil, react, nothing, func(about string, _ program.Result) {
 					got := b.digests()
 					for _, digest := range after {
 						require.Contains(t, got, digest, "lost: %s", about)
