@@ -57,6 +57,7 @@ func (r *repository) write(ctx context.Context, input string, args ...string) (e
 		return err
 	}
 	defer dir.Close()
+	sweepEmpty(dir)
 	name := ownPrefix + newID()
 	if err := dir.MakeDir(name, 0o755); err != nil {
 		return err
@@ -72,6 +73,22 @@ func (r *repository) write(ctx context.Context, input string, args ...string) (e
 	}
 	_, err = r.run(ctx, empty.Path(), empty.Path(), input, args...)
 	return err
+}
+
+// sweepEmpty removes the empty directories that crashes have left an hour ago or earlier.
+func sweepEmpty(dir *tree.Dir) {
+	names, err := dir.Names()
+	if err != nil {
+		return
+	}
+	for _, name := range names {
+		if !strings.HasPrefix(name, ownPrefix) {
+			continue
+		}
+		if st, err := dir.Stat(name); err == nil && st.IsDir() && time.Since(st.Changed()) > time.Hour {
+			_ = dir.RemoveDir(name) // it stays if it is not empty
+		}
+	}
 }
 
 func (r *repository) run(ctx context.Context, workTree, in, input string, args ...string) (string, error) {

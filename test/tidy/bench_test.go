@@ -196,6 +196,9 @@ func (b *bench) requireNoLitter(about string) {
 	b.Helper()
 	for _, dir := range []string{b.root, b.reports} {
 		for _, name := range names(b, dir) {
+			if filepath.Dir(name) == filepath.Join(b.root, ".git") {
+				continue // an empty directory that is swept after an hour
+			}
 			require.NotContains(b, filepath.Base(name), ".bundlewatch-", about)
 		}
 	}
