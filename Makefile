@@ -42,7 +42,7 @@ race:
 
 # What takes minutes or gigabytes.
 slow:
-	BUNDLEWATCH_SLOW=1 go test -count=1 -timeout 20m $(TESTFLAGS) ./internal/bundle ./test/...
+	BUNDLEWATCH_SLOW=1 go test -count=1 -timeout 20m $(TESTFLAGS) ./internal/bundle ./internal/tidy ./test/...
 
 # Ten trainers for SOAK against the daemon with the race detector; `slow` does it for a minute.
 SOAK ?= 10m

@@ -48,11 +48,11 @@ func condition(cond, fixtures string) (bool, error) {
 	switch cond {
 	case "fixtures":
 		return fixtures != "", nil
+	case "root":
+		return os.Geteuid() == 0, nil
 	case "etcconfig":
 		_, err := os.Stat("/etc/bundlewatch/bundlewatch.toml")
 		return err == nil, nil
-	case "root":
-		return os.Geteuid() == 0, nil
 	case "hangs":
 		_, err := os.Stat("/dev/fuse")
 		return err == nil && os.Geteuid() == 0, nil

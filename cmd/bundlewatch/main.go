@@ -85,6 +85,8 @@ func dispatch(ctx context.Context, verb string, args []string) error {
 		return runPrune(ctx, args)
 	case "init":
 		return runInit(ctx, args)
+	case "tidy":
+		return runTidy(ctx, args)
 	case "version", "--version", "-version":
 		fmt.Println(tool(), runtime.Version(), runtime.GOOS+"/"+runtime.GOARCH)
 		return nil

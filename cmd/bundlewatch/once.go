@@ -34,7 +34,10 @@ func runCheck(ctx context.Context, args []string) error {
 			return err
 		}
 		if !f.json {
-			fmt.Printf("config    %s\nartifacts %s\n", visible(c.Path), visible(c.Artifacts.Dir))
+			fmt.Printf("config    %s\n", visible(c.Path))
+			if c.Artifacts.Dir != "" {
+				fmt.Printf("artifacts %s\n", visible(c.Artifacts.Dir))
+			}
 		}
 		return daemon.Check(ctx, c, opts)
 	})
@@ -71,7 +74,7 @@ func (t *teller) tell(e daemon.Event) {
 		t.object(e)
 	}
 	switch e.Kind {
-	case daemon.Refused, daemon.Failed, daemon.RootGone:
+	case daemon.Refused, daemon.Failed, daemon.RootGone, daemon.TidyRefused, daemon.TidyFailed, daemon.TidyStopped, daemon.TidyGone, daemon.UndoRefused:
 		fmt.Fprintln(t.err, describe(e))
 	default:
 		if !t.json {
@@ -118,7 +121,8 @@ func totals(c daemon.Counts) string {
 		n    int
 		what string
 	}{{c.Bundled, "bundled"}, {c.Ready, "complete"}, {c.PublishedBefore, "published before"}, {c.Waiting, "waiting"},
-		{c.Refused, "refused"}, {c.Failed, "failed"}, {c.Skipped, "passed over"}} {
+		{c.Refused, "refused"}, {c.Failed, "failed"}, {c.Skipped, "passed over"},
+		{c.Tidied, "moved"}, {c.TidyReady, "to move"}, {c.TidyLeft, "left alone"}, {c.TidyRestored, "restored"}} {
 		if p.n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", p.n, p.what))
 		}
@@ -131,6 +135,9 @@ func totals(c daemon.Counts) string {
 
 // describe writes an event on one line for people.
 func describe(e daemon.Event) string {
+	if line, ok := describeStray(e); ok {
+		return line
+	}
 	subject := e.Watch
 	if e.Key != "" {
 		subject += " " + visible(e.Key)

@@ -136,6 +136,14 @@ var logLines = map[daemon.Kind]logLine{
 	daemon.Answers:     {zerolog.InfoLevel, "file system answers again"},
 	daemon.PackStalled: {zerolog.ErrorLevel, "packing is stalled; the others go on"},
 	daemon.PackMoves:   {zerolog.InfoLevel, "packing goes on"},
+
+	daemon.Tidied:       {zerolog.InfoLevel, "stray moved"},
+	daemon.TidyResolved: {zerolog.WarnLevel, "interrupted move brought to an end"},
+	daemon.TidyRefused:  {zerolog.WarnLevel, "stray not moved"},
+	daemon.TidyFailed:   {zerolog.ErrorLevel, "moving strays failed; it is tried again"},
+	daemon.TidyStopped:  {zerolog.ErrorLevel, "moving strays was stopped; it waits for a person"},
+	daemon.TidyGone:     {zerolog.ErrorLevel, "root of strays is gone; waiting for it"},
+	daemon.TidyBack:     {zerolog.InfoLevel, "root of strays is back"},
 }
 
 // logEvent writes one line for each thing that an operator wants to know.
@@ -145,8 +153,8 @@ func logEvent(log zerolog.Logger, e daemon.Event) {
 		return
 	}
 	line := log.WithLevel(kind.level)
-	for _, field := range []struct{ name, value string }{{"watch", e.Watch}, {"key", e.Key}, {"role", e.Role}, {"path", e.Path}, {"reason", e.Reason},
-		{"waits", strings.Join(e.Waits, "; ")}} {
+	for _, field := range []struct{ name, value string }{{"watch", e.Watch}, {"root", e.Root}, {"key", e.Key}, {"role", e.Role}, {"path", e.Path},
+		{"to", e.To}, {"git", e.Git}, {"digest", e.Digest}, {"reason", e.Reason}, {"waits", strings.Join(e.Waits, "; ")}} {
 		if field.value != "" {
 			line = line.Str(field.name, field.value)
 		}

@@ -41,6 +41,11 @@ into immutable archives (wts.h5.zip), from outside of the training process.
                                               remove the archives that [retention] does not keep
   bundlewatch init    [DIR] [--output F | --stdout] [--artifacts D] [--json]
                                               look at a run tree and write a config for it
+  bundlewatch tidy    [--config F] [--dry-run] [--resume] [--json]
+                                              move stray files now; --dry-run shows what would be moved,
+                                              --resume goes on after the storm guard stopped a block
+  bundlewatch tidy undo DIR [--only NAME] [--json]
+                                              put back what was moved to DIR and is still as it was
   bundlewatch version
   bundlewatch help
 
@@ -59,8 +64,8 @@ into immutable archives (wts.h5.zip), from outside of the training process.
 Results go to standard output, refusals, progress and logs to standard error: JSON lines when that is
 no terminal, with priorities under systemd.
 
-Exit codes: 0 all good; 1 it failed; 3 done in part: some sets or bundles were refused, each named, or
-a bundle is not what it claims (verify, ls --verify), or what was compared differs (diff);
+Exit codes: 0 all good; 1 it failed; 3 done in part: some sets, bundles or strays were refused, each
+named, or a bundle is not what it claims (verify, ls --verify), or what was compared differs (diff);
 64 wrong usage; 75 another instance holds the lock; 78 wrong config.
 `
 
@@ -73,7 +78,7 @@ type flags struct {
 }
 
 // parse reads the flags of a verb. Flags may stand before and behind paths.
-func parse(verb string, args []string, wantsConfig, wantsJSON bool) (flags, error) {
+func parse(verb string, args []string, wantsConfig, wantsJSON bool, more ...func(*flag.FlagSet)) (flags, error) {
 	var f flags
 	set := flag.NewFlagSet(verb, flag.ContinueOnError)
 	if wantsConfig {
@@ -84,6 +89,9 @@ func parse(verb string, args []string, wantsConfig, wantsJSON bool) (flags, erro
 	}
 	if verb == "status" {
 		set.BoolVar(&f.watch, "watch", false, "")
+	}
+	for _, add := range more {
+		add(set)
 	}
 	var err error
 	f.paths, err = parseSet(set, args)

@@ -34,7 +34,17 @@ Each line is one JSON object with a field ` + "`event`" + `. Fields that are emp
 | ` + "`failed`" + ` | once | bundling failed for a reason outside of the set, such as a full disk | ` + "`watch` `key` `reason`" + ` |
 | ` + "`skipped`" + ` | once, check | a symbolic link, a directory that cannot be listed, or a file passed over for a newer one | ` + "`watch` `key` `role` `path` `reason`" + ` |
 | ` + "`root_gone`" + ` | once, check | the root of a watch is missing | ` + "`watch` `path` `reason`" + ` |
-| ` + "`summary`" + ` | once, check | the last line: how many of each | ` + "`bundled` `published_before` `ready` `waiting` `refused` `failed` `skipped`" + ` |
+| ` + "`tidied`" + ` | tidy | a stray was moved; a ` + "`reason`" + ` tells what else there is to say | ` + "`root` `path` `to` `bytes` `digest` `git` `reason`" + ` |
+| ` + "`tidy_ready`" + ` | tidy --dry-run, check | a stray would be moved | ` + "`root` `path` `to` `bytes` `git`" + ` |
+| ` + "`tidy_left`" + ` | tidy, check | a file matches and is left alone | ` + "`root` `path` `reason`" + ` |
+| ` + "`tidy_refused`" + ` | tidy, check | a stray, or a whole root, that cannot be tidied as it is | ` + "`root` `path` `reason`" + ` |
+| ` + "`tidy_failed`" + ` | tidy, check | the disk failed or is full | ` + "`root` `path` `reason`" + ` |
+| ` + "`tidy_stopped`" + ` | tidy, check | the storm guard has stopped a block | ` + "`root` `reason`" + ` |
+| ` + "`tidy_gone`" + ` | tidy, check | the root of a block is missing | ` + "`root` `reason`" + ` |
+| ` + "`tidy_resolved`" + ` | tidy | a move that a crash had interrupted was brought to its end | ` + "`root` `path` `to` `reason`" + ` |
+| ` + "`tidy_restored`" + ` | tidy undo | a stray was put back | ` + "`root` `path` `to` `bytes` `digest` `git` `reason`" + ` |
+| ` + "`undo_refused`" + ` | tidy undo | it cannot be put back | ` + "`root` `path` `to` `reason`" + ` |
+| ` + "`summary`" + ` | all of these | the last line: how many of each | ` + "`bundled` `published_before` `ready` `waiting` `refused` `failed` `skipped` `tidied` `tidy_ready` `tidy_left` `tidy_restored`" + ` |
 
 ` + "`status --json`" + ` writes what the daemon answers, see [status.md](status.md); with ` + "`--watch`" + ` one object every second.
 ` + "`verify --json`" + ` writes one object per bundle: ` + "`ok`, `path`, `kind`, `bytes`, `entries`, `tensors`, `problems`, `warnings`" + `.

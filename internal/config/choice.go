@@ -63,6 +63,20 @@ func (i *Imports) UnmarshalText(text []byte) error {
 	return choose(i, text, ImportsRefuse, ImportsWarn)
 }
 
+// Tracked is what happens to a stray that git tracks.
+type Tracked string
+
+// The ways to treat it.
+const (
+	TrackedSkip  Tracked = "skip"   // it is left alone
+	TrackedGitRm Tracked = "git-rm" // it is removed from the index after the move
+)
+
+// UnmarshalText accepts the names of the ways.
+func (t *Tracked) UnmarshalText(text []byte) error {
+	return choose(t, text, TrackedSkip, TrackedGitRm)
+}
+
 // choiceError says that a text is none of the choices.
 type choiceError struct {
 	found   string

@@ -10,7 +10,8 @@ import (
 type Config struct {
 	Path      string // absolute path of the file
 	Artifacts Artifacts
-	Watches   []Watch // in file order, at least one
+	Watches   []Watch // in file order, at least one unless there is a Tidy
+	Tidies    []Tidy  // in file order
 	Limits    Limits
 	HTTP      HTTP
 	Status    Status
@@ -18,7 +19,7 @@ type Config struct {
 
 // Artifacts says where bundles are published.
 type Artifacts struct {
-	Dir string // absolute
+	Dir string // absolute; "" where there is no watch and none was given
 }
 
 // Watch is one [[watch]]: a directory tree and the checkpoint files to look for in it.
@@ -59,4 +60,19 @@ type Payload struct {
 	Keep    Keep
 	Imports Imports
 	Select  string // the entry of the checkpoint that holds the weights; "" lets bundlewatch find it
+}
+
+// Tidy is one [[tidy]]: a directory and the stray files at its top level that are moved away.
+type Tidy struct {
+	Root       string             // absolute; need not exist
+	Match      []*pattern.Pattern // names at the top level; one of them has to match, at least one
+	Keep       []*pattern.Pattern // names that are left alone whatever matches
+	MoveTo     Template           // the directory that strays are moved to
+	MinAge     time.Duration      // how long a stray must be unchanged
+	MaxSize    int64              // in bytes; 0 for any size
+	MaxPerHour int                // moves within an hour after which the block stops
+	Tracked    Tracked
+	Symlinks   bool          // symbolic links are moved too, as links
+	Watch      string        // the watch whose captures MoveTo uses, "" for none
+	Rescan     time.Duration // time between two listings besides events
 }

@@ -57,13 +57,22 @@ func parse(path, src string) (*Config, error) {
 	file.checkNames()
 
 	cfg := &Config{Path: path}
-	cfg.Artifacts.Dir = file.table("artifacts", artifactsTable).absolute("dir", cfg)
-	retention := file.retention(Retention{})
-	for _, s := range file.tables("watch", watchTable) {
-		w := readWatch(s, cfg)
-		w.Retention = s.retention(retention)
-		cfg.Watches = append(cfg.Watches, w)
+	tidies := file.someTables("tidy", tidyTable)
+	if onlyTidy := len(tidies) > 0 && values["watch"] == nil; !onlyTidy || values["artifacts"] != nil {
+		cfg.Artifacts.Dir = file.table("artifacts", artifactsTable).absolute("dir", cfg)
 	}
+	retention := file.retention(Retention{})
+	if len(tidies) == 0 || values["watch"] != nil {
+		for _, s := range file.tables("watch", watchTable) {
+			w := readWatch(s, cfg)
+			w.Retention = s.retention(retention)
+			cfg.Watches = append(cfg.Watches, w)
+		}
+	}
+	for _, s := range tidies {
+		cfg.Tidies = append(cfg.Tidies, readTidy(s, cfg))
+	}
+	checkTidies(tidies, cfg)
 	cfg.Limits = readLimits(file.table("limits", limitsTable))
 	cfg.HTTP = readHTTP(file.table("http", httpTable))
 	cfg.Status.Socket = file.table("status", statusTable).absolute("socket", cfg)

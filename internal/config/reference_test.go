@@ -5,6 +5,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"text/template"
@@ -30,7 +31,10 @@ func reference(doc tableDoc) referenceTable {
 		} else if key.kind == "integer" && key.initial != "" {
 			initial = "`" + key.initial + "`"
 		} else if key.initial != "" {
-			initial = "`\"" + key.initial + "\"`"
+			initial = "`" + strconv.Quote(key.initial) + "`"
+			if key.kind == "integer" || key.kind == "boolean" {
+				initial = "`" + key.initial + "`"
+			}
 		}
 		table.Keys = append(table.Keys, referenceKey{key.name, key.kind, initial, key.meaning})
 	}
@@ -40,7 +44,7 @@ func reference(doc tableDoc) referenceTable {
 func TestReferencePageIsUpToDate(t *testing.T) {
 	page := filepath.Join("..", "..", "docs", "configuration.md")
 	var tables []referenceTable
-	for _, doc := range []tableDoc{artifactsTable, watchTable, membersTable, snapshotTable, payloadTable, limitsTable, httpTable, statusTable, retentionTable, bestTable} {
+	for _, doc := range []tableDoc{artifactsTable, watchTable, membersTable, snapshotTable, payloadTable, limitsTable, httpTable, statusTable, retentionTable, bestTable, tidyTable} {
 		tables = append(tables, reference(doc))
 	}
 	text, err := os.ReadFile(filepath.Join("testdata", "configuration.md.tmpl"))
@@ -59,7 +63,7 @@ func TestReferencePageIsUpToDate(t *testing.T) {
 }
 
 func TestReferenceSaysWhatEveryKeyMeans(t *testing.T) {
-	for _, doc := range []tableDoc{fileTable, artifactsTable, watchTable, membersTable, snapshotTable, payloadTable, limitsTable, httpTable, statusTable, retentionTable, bestTable} {
+	for _, doc := range []tableDoc{fileTable, artifactsTable, watchTable, membersTable, snapshotTable, payloadTable, limitsTable, httpTable, statusTable, retentionTable, bestTable, tidyTable} {
 		for _, key := range doc.keys {
 			require.NotEmpty(t, key.kind, key.name)
 			require.True(t, strings.HasSuffix(key.meaning, ".") || strings.HasSuffix(key.meaning, "`."), "%s: %q", key.name, key.meaning)

@@ -100,6 +100,14 @@ func (s section) table(name string, doc tableDoc) section {
 	return inner
 }
 
+// someTables is tables for an array that may be missing.
+func (s section) someTables(name string, doc tableDoc) []section {
+	if s.values[name] == nil {
+		return nil
+	}
+	return s.tables(name, doc)
+}
+
 // tables opens each table of an array of tables, of which there must be one.
 func (s section) tables(name string, doc tableDoc) []section {
 	value := s.values[name]

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/bundlewatch/bundlewatch/internal/status"
+	"github.com/bundlewatch/bundlewatch/internal/tidy"
 )
 
 // Kind says what an event is about.
@@ -24,21 +25,32 @@ const (
 	RootBack        Kind = "root_back"        // it can be listed again
 
 	// Told by a daemon alone.
-	Complete    Kind = "complete"     // all members of the set are there and whole; it is queued
-	Healed      Kind = "healed"       // the artifact directory can be written again, after Reason
-	Stopped     Kind = "stopped"      // nothing is started any more, for Reason
-	Started     Kind = "started"      // bundles are started again, after Reason
-	Renewed     Kind = "renewed"      // the artifact directory was removed, and made anew
-	Hung        Kind = "hung"         // a call into the file system of a root, or of the artifact directory, does not come back
-	Answers     Kind = "answers"      // it came back
-	PackStalled Kind = "pack_stalled" // nothing of a pack has moved for a while
-	PackMoves   Kind = "pack_moves"   // it goes on
+	Complete     Kind = "complete"           // all members of the set are there and whole; it is queued
+	Healed       Kind = "healed"             // the artifact directory can be written again, after Reason
+	Stopped      Kind = "stopped"            // nothing is started any more, for Reason
+	Started      Kind = "started"            // bundles are started again, after Reason
+	Renewed      Kind = "renewed"            // the artifact directory was removed, and made anew
+	Hung         Kind = "hung"               // a call into the file system of a root, or of the artifact directory, does not come back
+	Answers      Kind = "answers"            // it came back
+	PackStalled  Kind = "pack_stalled"       // nothing of a pack has moved for a while
+	PackMoves    Kind = "pack_moves"         // it goes on
+	Tidied       Kind = Kind(tidy.Moved)     // a stray was moved from Path to To
+	TidyReady    Kind = Kind(tidy.Ready)     // check: it would be moved
+	TidyLeft     Kind = Kind(tidy.Left)      // a stray is left alone, for Reason
+	TidyRefused  Kind = Kind(tidy.Refused)   // it cannot be moved as it is, for Reason
+	TidyFailed   Kind = Kind(tidy.Failed)    // the move failed, for Reason; a daemon tries again
+	TidyStopped  Kind = Kind(tidy.Stopped)   // the storm guard has stopped a block
+	TidyGone     Kind = Kind(tidy.RootGone)  // the root of a block is missing
+	TidyBack     Kind = Kind(tidy.RootBack)  // it can be listed again
+	TidyResolved Kind = Kind(tidy.Recovered) // what a crash had left was brought to an end
+	TidyRestored Kind = Kind(tidy.Restored)  // a stray was put back from Path to To
+	UndoRefused  Kind = Kind(tidy.NotPut)    // it cannot be put back, for Reason
 )
 
 // Event is something that a person wants to know. It is a line of --json.
 type Event struct {
 	Kind    Kind     `json:"event"`
-	Watch   string   `json:"watch"`
+	Watch   string   `json:"watch,omitempty"`
 	Key     string   `json:"key,omitempty"`
 	Role    string   `json:"role,omitempty"`
 	Path    string   `json:"path,omitempty"`    // of the bundle, or of the file in question; absolute
@@ -54,6 +66,10 @@ type Event struct {
 
 	err            error         // that Reason is the text of
 	naming, waited time.Duration // of Bundled: to give the bundle its name, since the set became complete
+	Root           string        `json:"root,omitempty"`   // of a [[tidy]] block
+	To             string        `json:"to,omitempty"`     // where a stray is now, or would be
+	Digest         string        `json:"digest,omitempty"` // of a stray
+	Git            string        `json:"git,omitempty"`    // what git says of a stray
 }
 
 // Counts are the totals of a pass: Waiting counts Expired too, and Failed missing roots.
@@ -65,6 +81,10 @@ type Counts struct {
 	Refused         int `json:"refused"`
 	Failed          int `json:"failed"`
 	Skipped         int `json:"skipped"`
+	Tidied          int `json:"tidied,omitempty"`
+	TidyReady       int `json:"tidy_ready,omitempty"`
+	TidyLeft        int `json:"tidy_left,omitempty"`
+	TidyRestored    int `json:"tidy_restored,omitempty"`
 }
 
 // Add counts an event by its kind.
@@ -78,12 +98,20 @@ func (c *Counts) Add(k Kind) {
 		c.Ready++
 	case Waiting, Expired:
 		c.Waiting++
-	case Refused:
+	case Refused, TidyRefused, TidyStopped, UndoRefused:
 		c.Refused++
-	case Failed, RootGone:
+	case Failed, RootGone, TidyFailed, TidyGone:
 		c.Failed++
 	case Skipped:
 		c.Skipped++
+	case Tidied:
+		c.Tidied++
+	case TidyReady:
+		c.TidyReady++
+	case TidyLeft:
+		c.TidyLeft++
+	case TidyRestored:
+		c.TidyRestored++
 	}
 }
 

@@ -66,6 +66,9 @@ func (k *keeper) run(stop <-chan struct{}) {
 
 // look finds out how the artifact directory is, and tells what is new.
 func (k *keeper) look() {
+	if k.store.Dir() == "" {
+		return // only strays are moved
+	}
 	now := kept{}
 	before := k.shown.Load()
 	over := k.pulse.call("look after", k.store.Dir())

@@ -11,12 +11,16 @@ import (
 	"github.com/bundlewatch/bundlewatch/internal/bundle"
 	"github.com/bundlewatch/bundlewatch/internal/config"
 	"github.com/bundlewatch/bundlewatch/internal/store"
+	"github.com/bundlewatch/bundlewatch/internal/tidy"
 	"github.com/bundlewatch/bundlewatch/internal/watch"
 )
 
 // Once bundles all sets that are complete now. What happens to each set is told by events; the error is
 // about the pass as a whole.
 func Once(ctx context.Context, c *config.Config, opts Options) (err error) {
+	if len(c.Watches) == 0 {
+		return nil
+	}
 	s, err := store.Open(c.Artifacts.Dir, bundle.ManifestName)
 	if err != nil {
 		return err
@@ -62,7 +66,7 @@ func Check(ctx context.Context, c *config.Config, opts Options) error {
 			}
 		}
 	}
-	return nil
+	return Tidy(ctx, c, opts, tidy.Options{DryRun: true})
 }
 
 // maxChecked is the size up to which check reads what a member says its checksums are of; once reads all.

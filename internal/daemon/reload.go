@@ -108,6 +108,7 @@ func (d *Daemon) reload(ctx context.Context, l loaded, listed <-chan struct{}) <
 	d.reloads.err = ""
 	d.reloads.good++
 	listed = d.start(ctx, c, listed)
+	d.tidy(ctx, c)
 	d.Log.Info().Int("watches", len(c.Watches)).Int("unchanged", len(kept)).Msg("config reloaded")
 	return listed
 }

@@ -9,7 +9,6 @@ import (
 
 	"github.com/rs/zerolog"
 
-	"github.com/bundlewatch/bundlewatch/internal/bundle"
 	"github.com/bundlewatch/bundlewatch/internal/config"
 	"github.com/bundlewatch/bundlewatch/internal/status"
 	"github.com/bundlewatch/bundlewatch/internal/store"
@@ -44,6 +43,7 @@ type Daemon struct {
 	failed  chan error
 	ready   bool
 	reloads reloads
+	tidiers *tidiers
 }
 
 // running is the loop of one watch with the means to end it.
@@ -65,13 +65,10 @@ const (
 // go on: it wraps [store.ErrLocked] when another one has the artifact directory. What hangs in a file system
 // when the context is done is left behind after a while; it can publish nothing any more.
 func (d *Daemon) Run(ctx context.Context, c *config.Config) (err error) {
-	if d.store, err = store.Open(c.Artifacts.Dir, bundle.ManifestName); err != nil {
+	if d.store, err = openStore(c.Artifacts.Dir); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.closeStore()) }()
-	if err := d.store.Lock(); err != nil {
-		return err
-	}
 	d.prepare(c)
 	defer d.windows.close()
 	stop := make(chan struct{})
@@ -80,7 +77,9 @@ func (d *Daemon) Run(ctx context.Context, c *config.Config) (err error) {
 	defer close(stop)
 	ctx, end := context.WithCancel(ctx)
 	defer d.stopAll()
+	defer d.stopTidiers()
 	defer end()
+	d.tidy(ctx, c)
 	return d.supervise(ctx, d.start(ctx, c, nil))
 }
 
@@ -219,6 +218,9 @@ func await(loops []*running, within time.Duration) (late []*running) {
 // closeStore gives the artifact directory up. It does not wait for one that hangs: its locks end with the
 // process, and the next start sweeps.
 func (d *Daemon) closeStore() error {
+	if d.store.Dir() == "" {
+		return nil
+	}
 	closed := make(chan error, 1)
 	go func() { closed <- d.store.Close() }()
 	timer := time.NewTimer(lastWork)
