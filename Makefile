@@ -2,10 +2,37 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 FUZZTIME ?= 10s
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: build test race slow interop safety lint fuzz static systemd boot
+# Where to install, and below which directory for packagers.
+PREFIX ?= /usr/local
+DESTDIR ?=
+BINARY ?= bundlewatch
+
+.PHONY: build install uninstall test race slow crash soak interop safety lint fuzz static systemd boot mounts
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bundlewatch ./cmd/bundlewatch
+
+# The binary of `make build`, the units, and what they need. Writes nothing to /etc, starts nothing; see
+# docs/operations.md for what to do next.
+install:
+	@test -x "$(BINARY)" || { echo "$(BINARY) is not there: run make build first"; exit 1; }
+	install -D -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/bundlewatch
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/lib/systemd/user
+	sed 's|/usr/bin/|$(PREFIX)/bin/|' systemd/bundlewatch.service >$(DESTDIR)$(PREFIX)/lib/systemd/system/bundlewatch.service
+	sed 's|/usr/bin/|$(PREFIX)/bin/|' systemd/bundlewatch-user.service >$(DESTDIR)$(PREFIX)/lib/systemd/user/bundlewatch-user.service
+	chmod 644 $(DESTDIR)$(PREFIX)/lib/systemd/*/bundlewatch*.service
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/sysusers.d systemd/sysusers.d/bundlewatch.conf
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/tmpfiles.d systemd/tmpfiles.d/bundlewatch.conf
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/sysctl.d systemd/sysctl.d/60-bundlewatch.conf
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/user-tmpfiles.d systemd/user-tmpfiles.d/bundlewatch.conf
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/bundlewatch/drop-ins systemd/drop-ins/*.conf
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/bundlewatch bundlewatch.toml README.md LICENSE docs/*.md
+
+# Takes away what `install` put there; bundles, configs and drop-ins in /etc stay.
+uninstall:
+	cd $(DESTDIR)$(PREFIX) && rm -rf share/doc/bundlewatch && rm -f bin/bundlewatch lib/systemd/system/bundlewatch.service \
+	  lib/systemd/user/bundlewatch-user.service lib/sysusers.d/bundlewatch.conf lib/tmpfiles.d/bundlewatch.conf \
+	  lib/sysctl.d/60-bundlewatch.conf share/user-tmpfiles.d/bundlewatch.conf
 
 test:
 	go test ./...
@@ -16,6 +43,16 @@ race:
 # What takes minutes or gigabytes.
 slow:
 	BUNDLEWATCH_SLOW=1 go test -count=1 -timeout 20m $(TESTFLAGS) ./internal/bundle ./test/...
+
+# Ten trainers for SOAK against the daemon with the race detector; `slow` does it for a minute.
+SOAK ?= 10m
+soak:
+	BUNDLEWATCH_SLOW=1 SOAK=$(SOAK) go test -count=1 -timeout 60m -v ./test/soak
+
+# Interrupts the daemon at every single system call, where `slow` takes every twelfth. With
+# BUNDLEWATCH_WRITE=1 it writes the table of docs/reliability.md.
+crash:
+	BUNDLEWATCH_SLOW=1 BUNDLEWATCH_STRIDE=1 go test -count=1 -timeout 40m $(TESTFLAGS) -run 'Every|Table' ./test/fault
 
 # Loads bundles with real PyTorch; see test/interop/run.sh for what it needs and installs.
 interop:
@@ -48,3 +85,7 @@ systemd:
 # Runs the service under a real systemd; see test/systemd/boot.sh for what it needs and installs.
 boot:
 	test/systemd/boot.sh
+
+# Watches FUSE mounts that come, go and hang; see test/mounts/run.sh for what it needs and installs.
+mounts:
+	test/mounts/run.sh

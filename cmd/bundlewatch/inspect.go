@@ -26,7 +26,7 @@ func runInspect(args []string) error {
 		}
 	}
 	if inspectErr != nil {
-		fmt.Fprintf(os.Stderr, "bundlewatch: error: %v\n", inspectErr)
+		fmt.Fprintf(os.Stderr, "bundlewatch: error: %s\n", errorText(inspectErr))
 		if bundle.IsNotCheckpoint(inspectErr) {
 			return errPartial
 		}
@@ -62,7 +62,7 @@ func showInspection(in *bundle.Inspection, asJSON bool) error {
 		if err := json.Indent(&indented, in.Params, "  ", "  "); err != nil {
 			return err
 		}
-		fmt.Fprintf(w, "\nparams\n  %s\n", indented.String())
+		fmt.Fprintf(w, "\nparams\n  %s\n", visibleJSON(indented.String()))
 	}
 	return w.Flush()
 }

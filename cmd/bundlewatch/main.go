@@ -61,10 +61,30 @@ func dispatch(ctx context.Context, verb string, args []string) error {
 		return runOnce(ctx, args)
 	case "check":
 		return runCheck(ctx, args)
+	case "status":
+		return runStatus(ctx, args)
 	case "verify":
 		return runVerify(ctx, args)
 	case "inspect":
 		return runInspect(args)
+	case "ls":
+		return runList(ctx, args)
+	case "latest":
+		return runLatest(ctx, args)
+	case "diff":
+		return runDiff(ctx, args)
+	case "unpack":
+		return runUnpack(ctx, args)
+	case "cat":
+		return runCat(ctx, args)
+	case "pin":
+		return runPin(ctx, args)
+	case "unpin":
+		return runUnpin(ctx, args)
+	case "prune":
+		return runPrune(ctx, args)
+	case "init":
+		return runInit(ctx, args)
 	case "version", "--version", "-version":
 		fmt.Println(tool(), runtime.Version(), runtime.GOOS+"/"+runtime.GOARCH)
 		return nil
@@ -117,7 +137,7 @@ func report(w io.Writer, err error) int {
 	case errors.Is(err, errFailed):
 		return exitFailed
 	case errors.As(err, &usageErr):
-		fmt.Fprintf(w, "bundlewatch: error: %v\nbundlewatch: hint: bundlewatch help\n", err)
+		fmt.Fprintf(w, "bundlewatch: error: %s\nbundlewatch: hint: bundlewatch help\n", errorText(err))
 		return exitUsage
 	case errors.As(err, &problems):
 		for _, p := range problems {
@@ -125,12 +145,12 @@ func report(w io.Writer, err error) int {
 		}
 		return exitConfig
 	case errors.Is(err, errConfig):
-		fmt.Fprintf(w, "bundlewatch: error: %v\n", err)
+		fmt.Fprintf(w, "bundlewatch: error: %s\n", errorText(err))
 		return exitConfig
 	case errors.Is(err, store.ErrLocked):
-		fmt.Fprintf(w, "bundlewatch: error: %v\n", err)
+		fmt.Fprintf(w, "bundlewatch: error: %s\n", errorText(err))
 		return exitLocked
 	}
-	fmt.Fprintf(w, "bundlewatch: error: %v\n", err)
+	fmt.Fprintf(w, "bundlewatch: error: %s\n", errorText(err))
 	return exitFailed
 }

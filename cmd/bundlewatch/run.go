@@ -37,6 +37,7 @@ func runDaemon(ctx context.Context, args []string) error {
 		Log:     log,
 		Load:    func() (*config.Config, error) { return load(c.Path) },
 		Reload:  reloads(),
+		Shown:   true,
 	}
 	if err := d.Run(ctx, c); err != nil {
 		log.Error().Err(err).Msg("cannot go on")
@@ -132,12 +133,30 @@ func logEvent(log zerolog.Logger, e daemon.Event) {
 		level, text = zerolog.ErrorLevel, "root is gone; waiting for it"
 	case daemon.RootBack:
 		text = "root is back"
+	case daemon.Complete:
+		text = "set is complete"
+	case daemon.Healed:
+		text = "artifact directory can be written again"
+	case daemon.Stopped:
+		level, text = zerolog.ErrorLevel, "nothing is started"
+	case daemon.Started:
+		text = "bundles are started again"
+	case daemon.Renewed:
+		level, text = zerolog.WarnLevel, "artifact directory was made anew; bundling every set again"
+	case daemon.Hung:
+		level, text = zerolog.ErrorLevel, "file system hangs; the others go on"
+	case daemon.Answers:
+		text = "file system answers again"
+	case daemon.PackStalled:
+		level, text = zerolog.ErrorLevel, "packing is stalled; the others go on"
+	case daemon.PackMoves:
+		text = "packing goes on"
 	}
 	if level < zerolog.InfoLevel {
 		return
 	}
-	line := log.WithLevel(level).Str("watch", e.Watch)
-	for _, field := range []struct{ name, value string }{{"key", e.Key}, {"role", e.Role}, {"path", e.Path}, {"reason", e.Reason},
+	line := log.WithLevel(level)
+	for _, field := range []struct{ name, value string }{{"watch", e.Watch}, {"key", e.Key}, {"role", e.Role}, {"path", e.Path}, {"reason", e.Reason},
 		{"waits", strings.Join(e.Waits, "; ")}} {
 		if field.value != "" {
 			line = line.Str(field.name, field.value)

@@ -64,6 +64,8 @@ func TestScript(t *testing.T) {
 			env.Setenv("EXAMPLES", filepath.Join(repo, "examples"))
 			env.Setenv("TREES", filepath.Join(repo, "internal", "checkpoint", "testdata", "tree"))
 			env.Setenv("FIXTURES", fixtures)
+			env.Setenv("RUNTIME_DIRECTORY", filepath.Join(env.WorkDir, "runtime"))
+			env.Setenv("XDG_RUNTIME_DIR", "")
 			env.Setenv("GORACE", "atexit_sleep_ms=0") // the race detector's pause of a second at every exit
 			if err := os.Chmod(env.WorkDir, 0o755); err != nil {
 				return err

@@ -19,21 +19,48 @@ into immutable archives (wts.h5.zip), from outside of the training process.
   bundlewatch once    [--config F] [--json]   bundle all that is complete now, then exit
   bundlewatch check   [--config F] [--json]   validate the config; show what matches, which sets are
                                               complete, what the others wait for; change nothing
+  bundlewatch status  [--config F] [--json] [--watch]
+                                              what the running daemon does: roots, sets that wait and
+                                              why, packs, the last bundles and refusals; 1 if none answers
   bundlewatch verify  PATH... [--json]        prove bundles whole: a bundle's directory, an archive, or
                                               a directory with bundles below it
   bundlewatch inspect PATH [--json]           what a bundle, an archive or a checkpoint holds: entries,
                                               tensors, params, imports of every pickle
+  bundlewatch ls      [--json] [--verify] [--sort key|published|size] [--reverse] [FILTER...]
+                                              the published bundles: state, size, age, watch, run, key
+  bundlewatch latest  [--verified] [FILTER...]
+                                              the path of the newest bundle and nothing else, for scripts
+  bundlewatch diff    A B [--role R] [--json] how params and tensors differ between two bundles, archives
+                                              or checkpoints
+  bundlewatch unpack  BUNDLE DIR [--json]     extract an archive into a new or empty directory
+  bundlewatch cat     BUNDLE ENTRY [--binary] one entry of an archive on standard output
+  bundlewatch pin     KEY... [--json] [FILTER...]
+  bundlewatch unpin   KEY... [--json] [FILTER...]
+                                              keep the archive of a bundle, whatever [retention] says
+  bundlewatch prune   [--dry-run] [--json] [--watch W] [--run R]
+                                              remove the archives that [retention] does not keep
+  bundlewatch init    [DIR] [--output F | --stdout] [--artifacts D] [--json]
+                                              look at a run tree and write a config for it
   bundlewatch version
   bundlewatch help
 
   --config F   the configuration file; else $BUNDLEWATCH_CONFIG, ./bundlewatch.toml,
                /etc/bundlewatch/bundlewatch.toml, the first that is there
   --json       one JSON object per line on standard output, and nothing else there
+  --watch      show it again every second, until interrupted
+
+  FILTER is any of:
+  --artifacts D   the artifact directory, instead of the config's
+  --watch W       of this watch
+  --run R         of this run: what {run} captured
+  --key GLOB      with such a key; * stands for any characters, also /, and ? for one
+  --since T       published in the last 36h, 7d, 2w, or since 2026-01-31 or an RFC 3339 time
 
 Results go to standard output, refusals, progress and logs to standard error: JSON lines when that is
 no terminal, with priorities under systemd.
 
-Exit codes: 0 all good; 1 it failed; 3 done in part: some sets or bundles were refused, each named;
+Exit codes: 0 all good; 1 it failed; 3 done in part: some sets or bundles were refused, each named, or
+a bundle is not what it claims (verify, ls --verify), or what was compared differs (diff);
 64 wrong usage; 75 another instance holds the lock; 78 wrong config.
 `
 
@@ -41,6 +68,7 @@ Exit codes: 0 all good; 1 it failed; 3 done in part: some sets or bundles were r
 type flags struct {
 	config string
 	json   bool
+	watch  bool
 	paths  []string
 }
 
@@ -48,28 +76,37 @@ type flags struct {
 func parse(verb string, args []string, wantsConfig, wantsJSON bool) (flags, error) {
 	var f flags
 	set := flag.NewFlagSet(verb, flag.ContinueOnError)
-	set.SetOutput(io.Discard)
 	if wantsConfig {
 		set.StringVar(&f.config, "config", "", "")
 	}
 	if wantsJSON {
 		set.BoolVar(&f.json, "json", false, "")
 	}
+	if verb == "status" {
+		set.BoolVar(&f.watch, "watch", false, "")
+	}
+	var err error
+	f.paths, err = parseSet(set, args)
+	return f, err
+}
+
+// parseSet reads flags, which may stand before and behind the other arguments, and returns those.
+func parseSet(set *flag.FlagSet, args []string) (others []string, err error) {
+	set.SetOutput(io.Discard)
 	args, behind := splitDashes(args)
 	for len(args) > 0 {
 		err := set.Parse(args)
 		if errors.Is(err, flag.ErrHelp) {
-			return f, errHelp
+			return nil, errHelp
 		}
 		if err != nil {
-			return f, &usageError{fmt.Sprintf("%s: %v", verb, err)}
+			return nil, &usageError{fmt.Sprintf("%s: %v", set.Name(), err)}
 		}
 		if args = set.Args(); len(args) > 0 {
-			f.paths, args = append(f.paths, args[0]), args[1:]
+			others, args = append(others, args[0]), args[1:]
 		}
 	}
-	f.paths = append(f.paths, behind...)
-	return f, nil
+	return append(others, behind...), nil
 }
 
 // splitDashes cuts at "--", behind which there are only paths.

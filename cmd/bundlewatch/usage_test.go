@@ -32,13 +32,61 @@ Each line is one JSON object with a field ` + "`event`" + `. Fields that are emp
 | ` + "`waiting`" + ` | once, check | the set is not complete | ` + "`watch` `key` `waits` (one text per role)" + ` |
 | ` + "`refused`" + ` | once, check | a file or set cannot be bundled as it is | ` + "`watch` `key` `role` `path` (of the file) `reason`" + ` |
 | ` + "`failed`" + ` | once | bundling failed for a reason outside of the set, such as a full disk | ` + "`watch` `key` `reason`" + ` |
-| ` + "`skipped`" + ` | once, check | a symbolic link, or a file passed over for a newer one | ` + "`watch` `key` `role` `path` `reason`" + ` |
+| ` + "`skipped`" + ` | once, check | a symbolic link, a directory that cannot be listed, or a file passed over for a newer one | ` + "`watch` `key` `role` `path` `reason`" + ` |
 | ` + "`root_gone`" + ` | once, check | the root of a watch is missing | ` + "`watch` `path` `reason`" + ` |
 | ` + "`summary`" + ` | once, check | the last line: how many of each | ` + "`bundled` `published_before` `ready` `waiting` `refused` `failed` `skipped`" + ` |
 
+` + "`status --json`" + ` writes what the daemon answers, see [status.md](status.md); with ` + "`--watch`" + ` one object every second.
 ` + "`verify --json`" + ` writes one object per bundle: ` + "`ok`, `path`, `kind`, `bytes`, `entries`, `tensors`, `problems`, `warnings`" + `.
 ` + "`inspect --json`" + ` writes one object: ` + "`path`, `kind`, `bytes`, `manifest`, `entries`, `params`, `pickles`" + ` (each with ` + "`tensors`" + ` and
 ` + "`imports`" + `).
+
+` + "`" + `ls --json` + "`" + ` writes one object per bundle: ` + "`" + `state` + "`" + `, ` + "`" + `reason` + "`" + `, ` + "`" + `pinned` + "`" + `, ` + "`" + `watch` + "`" + `, ` + "`" + `run` + "`" + `, ` + "`" + `key` + "`" + `, ` + "`" + `version` + "`" + `, ` + "`" + `bytes` + "`" + `, ` + "`" + `published` + "`" + `, ` + "`" + `age_seconds` + "`" + `,
+` + "`" + `metrics` + "`" + `, ` + "`" + `path` + "`" + `. ` + "`" + `diff --json` + "`" + ` writes one object: ` + "`" + `a` + "`" + `, ` + "`" + `b` + "`" + `, ` + "`" + `same` + "`" + `, ` + "`" + `params` + "`" + `, ` + "`" + `roles` + "`" + `, ` + "`" + `tensors` + "`" + ` (each with what ` + "`" + `differ` + "`" + `s, and dtype, shape and
+SHA-256 of the elements of either side), ` + "`" + `equal_tensors` + "`" + `, ` + "`" + `notes` + "`" + `. ` + "`" + `unpack --json` + "`" + ` writes ` + "`" + `path` + "`" + `, ` + "`" + `files` + "`" + `, ` + "`" + `bytes` + "`" + `; ` + "`" + `pin` + "`" + ` and ` + "`" + `unpin` + "`" + ` one object per
+bundle with ` + "`" + `pinned` + "`" + ` and ` + "`" + `changed` + "`" + `; ` + "`" + `prune` + "`" + ` and ` + "`" + `init` + "`" + ` see [retention](retention.md) and below.
+
+## ls and latest: which state a bundle is in
+
+There is no database: every call looks at the artifact directory. A look costs a few small reads for each bundle, whatever the size of its
+archive, and holds one bundle at a time in memory (with ` + "`" + `--sort` + "`" + ` and ` + "`" + `--reverse` + "`" + ` one line for each).
+
+| state | what was found |
+|---|---|
+| ` + "`" + `present` + "`" + ` | all files are there; the manifest is the file that ` + "`" + `SHA256SUMS` + "`" + ` lists, and lies where it was published; the archive has the size that the manifest says. Its bytes were not read |
+| ` + "`" + `verified` + "`" + ` | with ` + "`" + `--verify` + "`" + `: every byte was read and proven, as ` + "`" + `bundlewatch verify` + "`" + ` does |
+| ` + "`" + `damaged` + "`" + ` | something is missing or is not what the manifest says; the reason follows |
+| ` + "`" + `pruned` + "`" + ` | [retention](retention.md) removed the archive |
+
+` + "`" + `latest` + "`" + ` takes the newest ` + "`" + `present` + "`" + ` bundle by the time of publication and warns of damaged ones on standard error; with ` + "`" + `--verified` + "`" + ` it proves the
+newest now, and goes on to the next when it is not whole. It prints the path alone, exit code 1 and nothing on standard output
+when there is none: ` + "`" + `path=$(bundlewatch latest --verified --watch ptycho) || exit` + "`" + `.
+
+## diff
+
+Params are compared key by key, tensors by name, dtype, shape and the SHA-256 of their elements, however these lie in the
+file. A checkpoint is held against one role of a bundle: the one named with ` + "`" + `--role` + "`" + `, the only one with weights, or the only one with the
+same tensors. Where elements cannot be read one by one (sparse and quantized tensors, HDF5, directories) the files are compared.
+Exit codes: 0 no difference, 3 they differ, 1 one of them cannot be read.
+
+## unpack and cat
+
+` + "`" + `unpack` + "`" + ` writes into a hidden directory beside the target and renames it at the end; the target must not exist or be empty. Every CRC and size is
+checked on the way. Entries become plain files below the directory, whatever the archive says; a name that would leave it, a name twice, or more
+bytes than the file system has room for refuse the archive. ` + "`" + `cat` + "`" + ` writes an entry as it is; to a terminal only printable text,
+unless ` + "`" + `--binary` + "`" + ` says otherwise.
+
+## init
+
+` + "`" + `init` + "`" + ` looks at a run tree and writes a config for it. It opens a file or two of each family of names, changes nothing in the tree, follows no links
+and never overwrites a config. A line that it is not sure of says so in a comment that begins with ` + "`" + `unsure` + "`" + `. ` + "`" + `--stdout` + "`" + ` prints the config
+instead; ` + "`" + `--json` + "`" + ` writes the config and one object per watch: ` + "`" + `watch` + "`" + `, ` + "`" + `layout` + "`" + `, ` + "`" + `root` + "`" + `, ` + "`" + `members` + "`" + ` (` + "`" + `role` + "`" + `, ` + "`" + `pattern` + "`" + `, ` + "`" + `sentinel` + "`" + `, ` + "`" + `files` + "`" + `,
+` + "`" + `unsure` + "`" + `), ` + "`" + `config` + "`" + `, ` + "`" + `preset` + "`" + `, ` + "`" + `keep` + "`" + `, ` + "`" + `select` + "`" + `, ` + "`" + `unsure` + "`" + `, and what ` + "`" + `check` + "`" + ` says of it: ` + "`" + `complete` + "`" + `, ` + "`" + `waiting` + "`" + `, ` + "`" + `refused` + "`" + `, ` + "`" + `reasons` + "`" + `, ` + "`" + `keys` + "`" + `; then a
+` + "`" + `summary` + "`" + ` with ` + "`" + `path` + "`" + `, ` + "`" + `entries` + "`" + ` and ` + "`" + `notes` + "`" + `.
+
+It knows the layouts of PtychoPINN, Lightning, Hugging Face's Trainer and Accelerate, DeepSpeed, torch.distributed.checkpoint, Orbax,
+stable-baselines3, VITS and HiFi-GAN, and any other by what the names of files in one directory have in common: numbers and words such as ` + "`" + `best` + "`" + `
+and ` + "`" + `last` + "`" + ` are what differs, the rest is the role. Bundles go to ` + "`" + `./artifacts` + "`" + `, or beside the tree where the config lies in it.
 `
 
 // docs/cli.md holds the help text word for word.

@@ -22,7 +22,7 @@ func runVerify(ctx context.Context, args []string) error {
 	for _, path := range f.paths {
 		bundles, err := bundle.Find(path)
 		if err != nil {
-			fmt.Fprintf(os.Stderr, "bundlewatch: error: %v\n", err)
+			fmt.Fprintf(os.Stderr, "bundlewatch: error: %s\n", errorText(err))
 			verdict = errFailed
 		}
 		for _, b := range bundles {
@@ -42,7 +42,7 @@ func verifyOne(ctx context.Context, path string, asJSON bool) error {
 	r, err := bundle.Verify(ctx, path)
 	if err != nil {
 		if ctx.Err() == nil {
-			fmt.Fprintf(os.Stderr, "bundlewatch: error: verify %q: %v\n", path, err)
+			fmt.Fprintf(os.Stderr, "bundlewatch: error: verify %q: %s\n", path, errorText(err))
 		}
 		return errFailed
 	}
@@ -62,6 +62,12 @@ func verifyOne(ctx context.Context, path string, asJSON bool) error {
 	}
 	if !r.OK() {
 		return errPartial
+	}
+	if !asJSON && r.Kind == "tombstone" {
+		if _, err := fmt.Printf("pruned    %s (only its manifest is left)\n", visible(path)); err != nil {
+			return fmt.Errorf("write results: %w", err)
+		}
+		return nil
 	}
 	if !asJSON {
 		if _, err := fmt.Printf("ok        %s (%s, %s, %s, %s)\n", visible(path), r.Kind, count(r.Entries, "file"), count(r.Tensors, "tensor"),

@@ -5,16 +5,16 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"os"
 
 	"github.com/bundlewatch/bundlewatch/internal/checkpoint"
-	"github.com/bundlewatch/bundlewatch/internal/pagecache"
 )
 
 // copy appends a payload. The source is read once; each range is held against the CRC-32 that was saved for
 // it, and a mismatch is the error of [checkpoint.ErrCRC].
 func (o *output) copy(p *checkpoint.Payload) error {
 	begin := o.offset()
-	file, _ := p.Source.(*pagecache.Reader)
+	file, _ := p.Source.(filed)
 	shared := 0 // segments of a run that was offered for sharing
 	for i, s := range p.Segments {
 		if file != nil && s.Literal == nil && i >= shared {
@@ -33,6 +33,9 @@ func (o *output) copy(p *checkpoint.Payload) error {
 	}
 	return nil
 }
+
+// filed is a source that is a file, whose extents the archive can share.
+type filed interface{ File() *os.File }
 
 // run returns the end and the bytes of the segments from i on that follow each other in the source, too.
 func run(segments []checkpoint.Segment, i int) (end int, size int64) {

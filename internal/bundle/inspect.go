@@ -16,7 +16,7 @@ import (
 // Inspection is what a bundle, an archive or a checkpoint holds. Nothing is proven: see [Verify].
 type Inspection struct {
 	Path     string          `json:"path"`
-	Kind     string          `json:"kind"` // "bundle", "archive" or "checkpoint"
+	Kind     string          `json:"kind"` // "bundle", "tombstone" (pruned), "archive" or "checkpoint"
 	Bytes    int64           `json:"bytes"`
 	Manifest *Manifest       `json:"manifest,omitempty"`
 	Entries  []EntryView     `json:"entries,omitempty"`
@@ -66,6 +66,10 @@ func Inspect(path string) (*Inspection, error) {
 			return nil, fmt.Errorf("inspect %q: not a bundle's directory: %w", path, err)
 		}
 		archivePath = filepath.Join(path, ArchiveName)
+		if IsTombstone(path) {
+			in.Kind = "tombstone"
+			return in, nil
+		}
 	} else if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("inspect %q: it is no regular file", path)
 	}

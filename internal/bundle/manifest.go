@@ -17,6 +17,7 @@ type Manifest struct {
 	Tool          string          `json:"tool" doc:"the program that made the bundle, with its version"`
 	Watch         string          `json:"watch" doc:"name of the watch in the config"`
 	Key           string          `json:"key" doc:"captures of the member patterns, joined by slashes"`
+	Captures      Captures        `json:"captures,omitempty" doc:"what each placeholder of the member patterns captured"`
 	Version       int             `json:"version" doc:"1 for the first bundle of the key, 2 for \"~2\", …"`
 	Archive       Digest          `json:"archive" doc:"the archive file"`
 	Members       []Member        `json:"members" doc:"one per role, in the order of the config"`
@@ -56,6 +57,7 @@ type Member struct {
 	Imports     []string            `json:"foreign_imports,omitempty" doc:"names that the entry's pickle imports besides what tensors need (imports = \"warn\")"`
 	LeftBehind  []string            `json:"dropped_imports,omitempty" doc:"such names in the parts of the source that did not travel"`
 	Evidence    *Evidence           `json:"evidence,omitempty" doc:"why the source was thought complete; absent for a sentinel"`
+	Metrics     Metrics             `json:"metrics,omitempty" doc:"numbers that the checkpoint's name, its own state and the run's CSV files give for it; see retention"`
 	Fingerprint string              `json:"fingerprint" doc:"SHA-256 over the entry's structure and saved CRCs: tells equal content without reading it"`
 }
 

@@ -111,6 +111,8 @@ func kindOf(typ reflect.Type) string {
 		return "bool"
 	case reflect.Slice:
 		return "array of " + kindOf(typ.Elem())
+	case reflect.Map:
+		return "object of " + kindOf(typ.Elem())
 	case reflect.Struct, reflect.Pointer:
 		return "object"
 	}

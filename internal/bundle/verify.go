@@ -16,7 +16,7 @@ import (
 // Report is what a verification found.
 type Report struct {
 	Path     string   `json:"path"`
-	Kind     string   `json:"kind"` // "bundle", "archive" (ours, without its directory) or "foreign archive"
+	Kind     string   `json:"kind"` // "bundle", "tombstone" (pruned), "archive" (ours, without its directory) or "foreign archive"
 	Bytes    int64    `json:"bytes"`
 	Entries  int      `json:"entries"`
 	Tensors  int      `json:"tensors"`
@@ -32,7 +32,8 @@ func (r *Report) problem(format string, args ...any) {
 }
 
 // Find returns the bundles at and below path: path itself when it is a bundle's directory or a file,
-// else every directory below it that looks like a bundle, whole or not.
+// else every directory below it that looks like a bundle, whole or not. The error is also about
+// directories that cannot be listed; the others are found all the same.
 func Find(path string) ([]string, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -42,14 +43,16 @@ func Find(path string) ([]string, error) {
 		return []string{path}, nil
 	}
 	var found []string
+	var unlisted error
 	err = filepath.WalkDir(path, func(p string, d fs.DirEntry, err error) error {
 		if err != nil {
-			return err
+			unlisted = errors.Join(unlisted, err)
+			return fs.SkipDir
 		}
 		if !d.IsDir() {
 			return nil
 		}
-		if d.Name() == ".staging" {
+		if d.Name() == ".staging" || d.Name() == ".pins" {
 			return filepath.SkipDir
 		}
 		if looksLikeBundle(p) {
@@ -58,7 +61,7 @@ func Find(path string) ([]string, error) {
 		}
 		return nil
 	})
-	if err == nil && len(found) == 0 {
+	if err = errors.Join(unlisted, err); err == nil && len(found) == 0 {
 		err = fmt.Errorf("look for bundles below %q: there are none", path)
 	}
 	return found, err
@@ -96,7 +99,7 @@ func Verify(ctx context.Context, path string) (*Report, error) {
 	}
 	archive := filepath.Join(path, ArchiveName)
 	if _, err := os.Stat(archive); errors.Is(err, fs.ErrNotExist) {
-		return r, nil // named by verifyDirectory
+		return r, nil // pruned, or named by verifyDirectory
 	}
 	return r, r.verifyArchive(ctx, archive, m)
 }
@@ -123,6 +126,10 @@ func isForeign(dir string) bool {
 // that is not readable.
 func (r *Report) verifyDirectory(ctx context.Context, dir string) *Manifest {
 	want := []string{TreeName, ManifestName, ArchiveName}
+	present := want
+	if IsTombstone(dir) {
+		r.Kind, present = "tombstone", want[:2]
+	}
 	sums := r.readSums(filepath.Join(dir, SumsName))
 	for name := range sums {
 		if !slices.Contains(want, name) {
@@ -130,7 +137,7 @@ func (r *Report) verifyDirectory(ctx context.Context, dir string) *Manifest {
 		}
 	}
 	found := make(map[string]Digest)
-	for _, name := range want {
+	for _, name := range present {
 		got, err := hashFile(ctx, filepath.Join(dir, name))
 		found[name] = got
 		switch {
@@ -140,13 +147,28 @@ func (r *Report) verifyDirectory(ctx context.Context, dir string) *Manifest {
 			r.problem("%s has the SHA-256 %s, %s says %q", name, got.SHA256, SumsName, sums[name])
 		}
 	}
-	r.checkNothingElse(dir, append(want, SumsName))
+	r.checkNothingElse(dir, append(present[:len(present):len(present)], SumsName, TombstoneName))
 	m := r.readManifest(filepath.Join(dir, ManifestName))
 	if got := found[ArchiveName]; m != nil && got.Name != "" && got != m.Archive {
 		r.problem("%s says that the archive is %q of %d bytes with the SHA-256 %s, it is %q of %d bytes with %s", ManifestName,
 			m.Archive.Name, m.Archive.Bytes, m.Archive.SHA256, got.Name, got.Bytes, got.SHA256)
 	}
+	r.checkTombstone(dir, m, sums)
 	return m
+}
+
+// checkTombstone holds the record of a pruning, where there is one, against the manifest and the sums.
+func (r *Report) checkTombstone(dir string, m *Manifest, sums map[string]string) {
+	t, err := ReadTombstone(dir)
+	switch {
+	case err != nil:
+		r.problem("%s: %v", TombstoneName, err)
+	case t == nil || m == nil:
+	case t.Archive != m.Archive || sums[ArchiveName] != m.Archive.SHA256:
+		r.problem("%s, %s and %s name different archives", TombstoneName, ManifestName, SumsName)
+	case r.Kind != "tombstone":
+		r.Warnings = append(r.Warnings, TombstoneName+" says that the archive was to be pruned, but it is there: run bundlewatch prune")
+	}
 }
 
 func (r *Report) readSums(path string) map[string]string {

@@ -238,6 +238,7 @@ func (v *archiveVerifier) verifyModel(member innerMember, tensors []checkpoint.T
 	if foreign := checkpoint.NameList(checkpoint.Foreign(c.Imports)); !slices.Equal(foreign, member.Imports) {
 		v.problem("%s: its pickle imports %q besides what tensors need, the manifest says %q", e.Name, foreign, member.Imports)
 	}
+	v.warnOfImports(e.Name, c.Imports)
 	found, err := c.AllTensors()
 	if err != nil {
 		v.problem("%s: %v", e.Name, err)
@@ -270,7 +271,15 @@ func (v *archiveVerifier) verifyTree(member innerMember, tensors []checkpoint.Te
 	if foreign := checkpoint.NameList(t.ForeignImports()); !slices.Equal(foreign, member.Imports) {
 		v.problem("%s: its pickles import %q besides what tensors need, the manifest says %q", member.Name, foreign, member.Imports)
 	}
+	v.warnOfImports(member.Name, t.ForeignImports())
 	v.compareTensors(member.Name, t.Tensors, tensors, compare)
+}
+
+// warnOfImports names what a pickle imports besides what tensors need: to unpickle it is to run that.
+func (v *archiveVerifier) warnOfImports(name string, imports []pickle.Import) {
+	if foreign := checkpoint.Foreign(imports); len(foreign) > 0 {
+		v.Warnings = append(v.Warnings, fmt.Sprintf("%s imports %s", name, checkpoint.Names(foreign)))
+	}
 }
 
 // openModel opens a torch zip in the archive and reads all its records.
@@ -370,9 +379,7 @@ func (v *archiveVerifier) verifyForeignModel(e *zipfile.Entry) {
 		v.problem("%s: %v", e.Name, err)
 		return
 	}
-	if foreign := checkpoint.Foreign(c.Imports); len(foreign) > 0 {
-		v.Warnings = append(v.Warnings, fmt.Sprintf("%s imports %s", e.Name, checkpoint.Names(foreign)))
-	}
+	v.warnOfImports(e.Name, c.Imports)
 	tensors, err := c.AllTensors()
 	if err != nil {
 		v.problem("%s: %v", e.Name, err)

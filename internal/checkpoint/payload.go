@@ -99,10 +99,15 @@ func (c *Checkpoint) addEntry(p *Payload, e *zipfile.Entry) error {
 }
 
 // segmentOf returns the segment of a run of bytes with the CRC that was saved for it, so that copying checks it. Without
-// one it is read now.
+// one it is read now, unless the source remembers it.
 func (p *Payload) segmentOf(b blob) (Segment, error) {
 	s := Segment{Offset: b.offset, Size: b.size, CRC32: b.crc, Record: b.record}
 	if b.hasCRC || b.size == 0 {
+		return s, nil
+	}
+	memory := rangesOf(p.Source)
+	if known, ok := memory.get(b.offset, b.size); ok {
+		s.CRC32 = known
 		return s, nil
 	}
 	sum := crc32.NewIEEE()
@@ -110,6 +115,7 @@ func (p *Payload) segmentOf(b blob) (Segment, error) {
 		return s, fmt.Errorf("read %d bytes at %d: got %d: %w", b.size, b.offset, n, cmp.Or(err, io.ErrUnexpectedEOF))
 	}
 	s.CRC32 = sum.Sum32()
+	memory.put(b.offset, b.size, s.CRC32)
 	return s, nil
 }
 

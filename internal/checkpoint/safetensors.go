@@ -225,7 +225,7 @@ func (s *safeTensors) addTensor(name, dtype string, shape []int64, at span) erro
 		return broken("tensor %.200q of shape %v and dtype %s needs %d bytes, but has those from %d to %d", name, shape, dtype, size, at.begin, at.end)
 	}
 	s.spans = append(s.spans, at)
-	return s.add(Tensor{Name: name, DType: kind.dtype, Shape: shape, Bytes: size})
+	return s.add(Tensor{Name: name, DType: kind.dtype, Shape: shape, Bytes: size, offset: at.begin})
 }
 
 // checkSpans makes sure that the tensors cover the body, the bytes behind the header, each byte once.

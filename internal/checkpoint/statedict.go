@@ -70,7 +70,7 @@ func (c *Checkpoint) StateDict(selection string) (*StateDict, error) {
 		return nil, err
 	}
 	if len(d.Tensors) == 0 && root.Len() > 0 {
-		return nil, broken("no state_dict: the top level holds %s; name one with select under [watch.payload]", describeKeys(root))
+		return nil, broken("no state_dict: the top level holds %s; name one with select, or carry the whole file with keep = \"verbatim\", under [watch.payload]", describeKeys(root))
 	}
 	return d, nil
 }

@@ -11,6 +11,9 @@ type Config struct {
 	Path      string // absolute path of the file
 	Artifacts Artifacts
 	Watches   []Watch // in file order, at least one
+	Limits    Limits
+	HTTP      HTTP
+	Status    Status
 }
 
 // Artifacts says where bundles are published.
@@ -31,6 +34,8 @@ type Watch struct {
 	Members []Member         // in file order; at least one has a pattern
 	Config  Snapshot
 	Payload Payload
+	// Retention is [watch.retention], or [retention] where the watch has none.
+	Retention Retention
 }
 
 // Member is one role of a set.
@@ -45,6 +50,8 @@ type Snapshot struct {
 	Files    []*pattern.Pattern // their placeholders are among those of the members
 	Preset   Preset
 	Required []string // params without which a set is refused
+	// Metrics are CSV files with the metrics of epochs; their placeholders are among those of the members.
+	Metrics []*pattern.Pattern
 }
 
 // Payload says what of a checkpoint goes into the archive.

@@ -39,6 +39,10 @@ var fileTable = tableDoc{
 	keys: []keyDoc{
 		{name: "artifacts", kind: "table", required: true, meaning: "Where bundles go."},
 		{name: "watch", kind: "array of tables", required: true, meaning: "What is watched; one or more."},
+		{name: "limits", kind: "table", meaning: "How much the daemon may take: `[limits]`."},
+		{name: "http", kind: "table", meaning: "Metrics and health over HTTP: `[http]`."},
+		{name: "status", kind: "table", meaning: "The socket of `bundlewatch status`: `[status]`."},
+		{name: "retention", kind: "table", meaning: "Which bundles keep their archive."},
 	},
 }
 
@@ -96,6 +100,7 @@ var watchTable = tableDoc{
 		{name: "members", kind: "table", required: true, meaning: "The files that make up one set: `[watch.members]`."},
 		{name: "config", kind: "table", meaning: "The config files that are frozen with a set: `[watch.config]`."},
 		{name: "payload", kind: "table", meaning: "What of a checkpoint is archived: `[watch.payload]`."},
+		{name: "retention", kind: "table", meaning: "Which bundles of this watch keep their archive, in place of `[retention]`: `[watch.retention]`."},
 	},
 }
 
@@ -126,6 +131,11 @@ var snapshotTable = tableDoc{
 			meaning: "How the files become params: `\"ptychopinn\"` translates PtychoPINN's configs, `\"none\"` keeps the merged tree as it is.",
 		},
 		{
+			name: "metrics", kind: "array of patterns",
+			meaning: "CSV files such as Lightning's `metrics.csv`, from which the metrics of a checkpoint's epoch are recorded in the manifest, for " +
+				"`keep_best`. Placeholders as in `files`.",
+		},
+		{
 			name: "required", kind: "array of strings",
 			meaning: "Params that must be known. A set without one of them is refused, with the reason.",
 		},
@@ -146,8 +156,8 @@ var payloadTable = tableDoc{
 		},
 		{
 			name: "select", kind: "string",
-			meaning: "The entry of the checkpoint that holds the weights, where it has a name of its own such as `\"model\"` and " +
-				"several could be meant. Without it bundlewatch looks for them.",
+			meaning: "The entry of the checkpoint that holds the weights, such as `\"model\"`, or `\"ema.model\"` for one inside of another. " +
+				"Without it they are the whole checkpoint, or what is under `\"state_dict\"` as Lightning writes it; anything else is refused with the names to choose from.",
 		},
 	},
 }

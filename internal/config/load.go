@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/BurntSushi/toml"
+
+	"github.com/bundlewatch/bundlewatch/internal/pattern"
 )
 
 // maxSize is the size in bytes above which a file is not taken for a configuration.
@@ -56,9 +58,15 @@ func parse(path, src string) (*Config, error) {
 
 	cfg := &Config{Path: path}
 	cfg.Artifacts.Dir = file.table("artifacts", artifactsTable).absolute("dir", cfg)
+	retention := file.retention(Retention{})
 	for _, s := range file.tables("watch", watchTable) {
-		cfg.Watches = append(cfg.Watches, readWatch(s, cfg))
+		w := readWatch(s, cfg)
+		w.Retention = s.retention(retention)
+		cfg.Watches = append(cfg.Watches, w)
 	}
+	cfg.Limits = readLimits(file.table("limits", limitsTable))
+	cfg.HTTP = readHTTP(file.table("http", httpTable))
+	cfg.Status.Socket = file.table("status", statusTable).absolute("socket", cfg)
 	if err := file.problems.orNil(); err != nil {
 		return nil, err
 	}
@@ -115,18 +123,24 @@ func readWatch(s section, cfg *Config) Watch {
 }
 
 func readSnapshot(s section, members members) Snapshot {
-	var snapshot Snapshot
-	s.texts("files", func(at place, text string) {
-		if p := s.compileFiles(at, text); p != nil {
-			members.checkUse(at, p)
-			snapshot.Files = append(snapshot.Files, p)
-		}
-	})
+	snapshot := Snapshot{Files: s.boundFiles("files", members), Metrics: s.boundFiles("metrics", members)}
 	s.choice("preset", &snapshot.Preset)
 	s.texts("required", func(_ place, text string) {
 		snapshot.Required = append(snapshot.Required, text)
 	})
 	return snapshot
+}
+
+// boundFiles returns patterns of files, whose placeholders are among those of the members.
+func (s section) boundFiles(name string, members members) []*pattern.Pattern {
+	var files []*pattern.Pattern
+	s.texts(name, func(at place, text string) {
+		if p := s.compileFiles(at, text); p != nil {
+			members.checkUse(at, p)
+			files = append(files, p)
+		}
+	})
+	return files
 }
 
 func readPayload(s section) Payload {

@@ -106,12 +106,12 @@ a = "{run...}/a-{epoch}.ckpt"
 		{"key twice", `name = "pairs"`, "name = \"a\"\nname = \"b\"", []string{`6: watch.name: found bad TOML (Key 'watch.name' has already been defined.), expected the syntax that https://toml.io describes`}},
 		{"case", `root =`, `Root =`, []string{
 			`4: watch.root: found nothing, expected a path`,
-			`6: watch.Root: found an unknown key, expected one of "name", "root", "source", "settle", "expire", "rescan", "regroup", "marker", "members", "config" or "payload", did you mean "root"?`,
+			`6: watch.Root: found an unknown key, expected one of "name", "root", "source", "settle", "expire", "rescan", "regroup", "marker", "members", "config", "payload" or "retention", did you mean "root"?`,
 		}},
-		{"unknown table", `[artifacts]`, "[[tidy]]\nroot = \"x\"\n[artifacts]", []string{`2: tidy: found an unknown key, expected one of "artifacts" or "watch"`}},
+		{"unknown table", `[artifacts]`, "[[tidy]]\nroot = \"x\"\n[artifacts]", []string{`2: tidy: found an unknown key, expected one of "artifacts", "watch", "limits", "http", "status" or "retention"`}},
 		{"unknown key in a quoted table", members, members + "[watch.'config']\n\"pre\\u0073ets\" = 1\n\"\\u001b[31m\" = 1\n", []string{
-			`11: watch.config.presets: found an unknown key, expected one of "files", "preset" or "required", did you mean "preset"?`,
-			`12: watch.config."\x1b[31m": found an unknown key, expected one of "files", "preset" or "required"`,
+			`11: watch.config.presets: found an unknown key, expected one of "files", "preset", "metrics" or "required", did you mean "preset"?`,
+			`12: watch.config."\x1b[31m": found an unknown key, expected one of "files", "preset", "metrics" or "required"`,
 		}},
 		{"unknown keys inline", members, "members = { a = { sentinal = true }, b = '{n}' }\npayload = { kep = 'x' }", []string{
 			`7: watch.members.a.sentinal: found an unknown key, expected one of "sentinel", did you mean "sentinel"?`,
@@ -278,7 +278,7 @@ func TestLoadTheExample(t *testing.T) {
 	require.Equal(t, filepath.Join(base, "artifacts"), cfg.Artifacts.Dir)
 	require.Len(t, cfg.Watches, 2)
 	pairs, unified := cfg.Watches[0], cfg.Watches[1]
-	require.Equal(t, filepath.Join(base, "runs"), pairs.Root)
+	require.Equal(t, filepath.Join(base, "examples", "runs", "pairs"), pairs.Root)
 	require.Len(t, pairs.Members, 2)
 	require.Len(t, pairs.Config.Files, 2)
 	require.Equal(t, []string{"N", "gridsize"}, pairs.Config.Required)

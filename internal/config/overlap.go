@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // checkOverlap makes sure that a watch never takes what bundlewatch itself writes for a checkpoint.
@@ -12,11 +13,31 @@ func checkOverlap(s section, w Watch, artifacts string) {
 		return
 	}
 	at := s.place("root")
-	for _, resolve := range []func(string) string{filepath.Clean, resolveLinks} {
+	for _, resolve := range []func(string) string{filepath.Clean, resolveInTime} {
 		if found, expected := overlap(w, resolve(w.Root), resolve(artifacts)); found != "" {
 			s.add(at, found, expected)
 			return
 		}
+	}
+}
+
+// linkPatience is how long a file system has to answer where a path leads. One that hangs must not keep
+// the config from being read: the path is then taken as it is written.
+const linkPatience = 5 * time.Second
+
+// resolve can be replaced by tests.
+var resolve = resolveLinks
+
+func resolveInTime(path string) string {
+	resolved := make(chan string, 1)
+	go func() { resolved <- resolve(path) }()
+	timer := time.NewTimer(linkPatience)
+	defer timer.Stop()
+	select {
+	case r := <-resolved:
+		return r
+	case <-timer.C:
+		return filepath.Clean(path)
 	}
 }
 

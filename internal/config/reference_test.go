@@ -27,6 +27,8 @@ func reference(doc tableDoc) referenceTable {
 		initial := "none"
 		if key.required {
 			initial = "required"
+		} else if key.kind == "integer" && key.initial != "" {
+			initial = "`" + key.initial + "`"
 		} else if key.initial != "" {
 			initial = "`\"" + key.initial + "\"`"
 		}
@@ -38,7 +40,7 @@ func reference(doc tableDoc) referenceTable {
 func TestReferencePageIsUpToDate(t *testing.T) {
 	page := filepath.Join("..", "..", "docs", "configuration.md")
 	var tables []referenceTable
-	for _, doc := range []tableDoc{artifactsTable, watchTable, membersTable, snapshotTable, payloadTable} {
+	for _, doc := range []tableDoc{artifactsTable, watchTable, membersTable, snapshotTable, payloadTable, limitsTable, httpTable, statusTable, retentionTable, bestTable} {
 		tables = append(tables, reference(doc))
 	}
 	text, err := os.ReadFile(filepath.Join("testdata", "configuration.md.tmpl"))
@@ -57,7 +59,7 @@ func TestReferencePageIsUpToDate(t *testing.T) {
 }
 
 func TestReferenceSaysWhatEveryKeyMeans(t *testing.T) {
-	for _, doc := range []tableDoc{fileTable, artifactsTable, watchTable, membersTable, snapshotTable, payloadTable} {
+	for _, doc := range []tableDoc{fileTable, artifactsTable, watchTable, membersTable, snapshotTable, payloadTable, limitsTable, httpTable, statusTable, retentionTable, bestTable} {
 		for _, key := range doc.keys {
 			require.NotEmpty(t, key.kind, key.name)
 			require.True(t, strings.HasSuffix(key.meaning, ".") || strings.HasSuffix(key.meaning, "`."), "%s: %q", key.name, key.meaning)

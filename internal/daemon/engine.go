@@ -3,6 +3,7 @@ package daemon
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -11,16 +12,11 @@ import (
 	"github.com/bundlewatch/bundlewatch/internal/bundle"
 	"github.com/bundlewatch/bundlewatch/internal/checkpoint"
 	"github.com/bundlewatch/bundlewatch/internal/config"
-	"github.com/bundlewatch/bundlewatch/internal/pagecache"
 	"github.com/bundlewatch/bundlewatch/internal/pair"
 	"github.com/bundlewatch/bundlewatch/internal/snapshot"
 	"github.com/bundlewatch/bundlewatch/internal/store"
 	"github.com/bundlewatch/bundlewatch/internal/watch"
 )
-
-// maxKept is how many descriptors of finished members are kept open for one watch. Beyond it
-// members are opened and proven again when their set is complete.
-const maxKept = 256
 
 type (
 	table = pair.Table[*file, setState]
@@ -39,6 +35,9 @@ type setState struct {
 	// the watcher: the config that was refused.
 	misfit    *misfit
 	retry     time.Time // not before then, after a failure
+	failing   time.Time // since when attempts fail; zero when the last did not
+	failure   string    // why the last attempt failed
+	complete  time.Time // since when it is complete; zero when it is not
 	told      map[subject]string
 	expired   bool
 	first     []snapshot.File // the config when the first member appeared
@@ -77,10 +76,13 @@ type engine struct {
 	opts  Options
 	table *table
 	trees map[string]tree // directories that can take a role, by path
+	pulse *pulse
 	kept  int
+	first configs
+	short map[*set]bool // sets for which there is no room
 	// failure is the cause of the last failure, told once for all sets that it concerns.
 	failure string
-	// resume is when the artifact directory is written to again after it was full.
+	// resume is when the artifact directory is written to again after it failed.
 	resume time.Time
 	// patient makes the engine keep descriptors of members, remember the config at a set's first member,
 	// and wait for the other members of a published set when one of them was written anew.
@@ -88,7 +90,21 @@ type engine struct {
 }
 
 func newEngine(w config.Watch, s *store.Local, opts Options) *engine {
-	return &engine{watch: w, store: s, opts: opts, trees: make(map[string]tree), table: pair.NewTable[*file, setState](w.Members, filepath.Base(w.Root))}
+	if opts.common == nil {
+		opts.common = newCommon(config.Limits{})
+	}
+	return &engine{watch: w, store: s, opts: opts, trees: make(map[string]tree), pulse: newPulse(opts), short: make(map[*set]bool),
+		table: pair.NewTable[*file, setState](w.Members, filepath.Base(w.Root))}
+}
+
+// common is what the engines of a daemon share.
+type common struct {
+	kept   *budget
+	faults *faults
+}
+
+func newCommon(l config.Limits) *common {
+	return &common{kept: newBudget(keptFiles(l)), faults: &faults{}}
 }
 
 func (e *engine) now() time.Time { return e.opts.now() }
@@ -112,6 +128,8 @@ func (e *engine) take(f watch.Fact) []*set {
 		return e.gone(f.Path)
 	case watch.Settled, watch.Waiting, watch.Unusable:
 		return e.place(f)
+	case watch.Unlisted:
+		e.emit(Event{Kind: Skipped, Path: e.absolute(f.Path), Reason: f.Reason.Error()})
 	}
 	return nil
 }
@@ -156,6 +174,7 @@ func (e *engine) reopen(s *set) {
 		s.Since, s.State.expired = e.now(), false
 	}
 	s.State.settled, s.State.misfit, s.State.retry = false, nil, time.Time{}
+	s.State.failing, s.State.failure, s.State.complete = time.Time{}, "", time.Time{}
 	delete(s.State.told, subject{})
 }
 
@@ -174,6 +193,7 @@ func (e *engine) drop(m *candidate) {
 	if m != nil && m.Value != nil && m.Value.handle != nil {
 		m.Value.close()
 		e.kept--
+		e.opts.common.kept.give()
 	}
 }
 
@@ -188,7 +208,7 @@ func (e *engine) prove(s *set, role string, m *candidate, f *watch.Fact) {
 		m.Wait, m.Refused = err, true
 		return
 	}
-	m.Value = &file{path: f.Path, stat: f.Stat, evidence: f.Evidence}
+	m.Value = &file{path: f.Path, stat: f.Stat, evidence: f.Evidence, crcs: new(checkpoint.Ranges)}
 	if m.Wait = e.load(s); m.Wait != nil {
 		return
 	}
@@ -228,19 +248,24 @@ func checkKey(key string) error {
 func (e *engine) examine(v *file, f *watch.Fact) (err error, refused bool) {
 	h := f.File
 	if h == nil {
-		if h, err = v.open(e.watch.Root); err != nil {
+		if h, err = e.open(v); err != nil {
 			return err, false
 		}
 		defer h.Close()
 	}
-	r := pagecache.NewReader(h, f.Stat.Size)
-	defer r.Drop()
+	r := newReader(h, e.absolute(v.path), f.Stat.Size, e.pulse, nil, v.crcs)
+	defer r.pages.Drop()
 	c, err := read(r, filepath.Base(v.path), f.Stat.Size, e.watch.Payload)
 	if err != nil {
 		return err, isVerdict(err)
 	}
 	v.fingerprint = c.fingerprint()
 	return nil, false
+}
+
+func (e *engine) open(v *file) (*os.File, error) {
+	defer e.pulse.call("open", e.absolute(v.path))()
+	return v.open(e.watch.Root)
 }
 
 func isVerdict(err error) bool {
@@ -251,7 +276,7 @@ func isVerdict(err error) bool {
 // keep takes over the open descriptor of a member, so that the trainer's rotation cannot take the
 // content away.
 func (e *engine) keep(v *file, f *watch.Fact) {
-	if e.kept < maxKept && f.File != nil {
+	if f.File != nil && e.opts.common.kept.take() {
 		v.handle, f.File = f.File, nil
 		e.kept++
 	}
@@ -261,10 +286,15 @@ func (e *engine) keep(v *file, f *watch.Fact) {
 // whether it changed.
 func (e *engine) rememberConfig(s *set) {
 	if s.State.first == nil {
-		if frozen, err := freeze(e.watch, s.Captures); err == nil {
-			s.State.first = frozen
+		if frozen, err := e.freeze(s); err == nil {
+			s.State.first = e.first.keep(frozen, e.table, e.now())
 		}
 	}
+}
+
+func (e *engine) freeze(s *set) ([]snapshot.File, error) {
+	defer e.pulse.call("freeze the config", e.watch.Root)()
+	return freeze(e.watch, s.Captures)
 }
 
 // load reads what was published under the key of a set, once.
@@ -272,6 +302,7 @@ func (e *engine) load(s *set) error {
 	if s.State.loaded {
 		return nil
 	}
+	defer e.pulse.call("read manifests", filepath.Join(e.store.Dir(), e.watch.Name, s.Key))()
 	known, _, err := versions(e.store, e.watch.Name, s.Key)
 	if err != nil {
 		return err

@@ -1,6 +1,10 @@
 package daemon
 
-import "time"
+import (
+	"time"
+
+	"github.com/bundlewatch/bundlewatch/internal/status"
+)
 
 // Kind says what an event is about.
 type Kind string
@@ -15,9 +19,20 @@ const (
 	Expired         Kind = "expired"          // the set has waited longer than expire, for Waits
 	Refused         Kind = "refused"          // the file or set cannot be bundled as it is, for Reason; looked at again when it changes
 	Failed          Kind = "failed"           // it could not be read, written or published, for Reason; a daemon tries again
-	Skipped         Kind = "skipped"          // a symbolic link, or a file passed over for a newer one
+	Skipped         Kind = "skipped"          // a symbolic link, a directory that cannot be listed, or a file passed over for a newer one
 	RootGone        Kind = "root_gone"        // the root of a watch is missing
 	RootBack        Kind = "root_back"        // it can be listed again
+
+	// Told by a daemon alone.
+	Complete    Kind = "complete"     // all members of the set are there and whole; it is queued
+	Healed      Kind = "healed"       // the artifact directory can be written again, after Reason
+	Stopped     Kind = "stopped"      // nothing is started any more, for Reason
+	Started     Kind = "started"      // bundles are started again, after Reason
+	Renewed     Kind = "renewed"      // the artifact directory was removed, and made anew
+	Hung        Kind = "hung"         // a call into the file system of a root, or of the artifact directory, does not come back
+	Answers     Kind = "answers"      // it came back
+	PackStalled Kind = "pack_stalled" // nothing of a pack has moved for a while
+	PackMoves   Kind = "pack_moves"   // it goes on
 )
 
 // Event is something that a person wants to know. It is a line of --json.
@@ -36,6 +51,9 @@ type Event struct {
 	Tensors int      `json:"tensors,omitempty"` // in the archive
 	Seconds float64  `json:"seconds,omitempty"` // from the first read to the rename
 	Notes   []string `json:"notes,omitempty"`
+
+	err            error         // that Reason is the text of
+	naming, waited time.Duration // of Bundled: to give the bundle its name, since the set became complete
 }
 
 // Counts are the totals of a pass: Waiting counts Expired too, and Failed missing roots.
@@ -89,6 +107,11 @@ type Options struct {
 	Progress Progress
 	// Now is the clock; time.Now when nil.
 	Now func() time.Time
+	// Metrics may be nil.
+	Metrics *status.Metrics
+
+	common *common               // nil for one's own
+	hook   func(op, path string) // of tests, before every call into a file system
 }
 
 func (o Options) now() time.Time {

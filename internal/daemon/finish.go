@@ -3,10 +3,9 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/bundlewatch/bundlewatch/internal/bundle"
 	"github.com/bundlewatch/bundlewatch/internal/snapshot"
@@ -21,10 +20,14 @@ func (e *engine) finish(s *set, j *job, out outcome) {
 		v := newVersion(out.path, out.manifest)
 		s.State.versions = append(s.State.versions, v)
 		e.recount(s, v)
-		e.emit(bundledEvent(j, out))
+		ev := bundledEvent(j, out)
+		ev.naming, ev.waited = out.named, e.now().Sub(s.State.complete)
+		e.emit(ev)
+		e.worked(s)
 		e.doneIfPublished(s)
 	case out.err == nil:
 		e.emit(Event{Kind: PublishedBefore, Key: s.Key, Path: out.path})
+		e.worked(s)
 		s.State.loaded = false
 		if err := e.load(s); err != nil {
 			e.failed(s, err)
@@ -32,8 +35,10 @@ func (e *engine) finish(s *set, j *job, out outcome) {
 		}
 		e.doneIfPublished(s)
 	case errors.Is(out.err, errUnlinked):
+		e.retried()
 		s.State.retry = e.now().Add(retryAfter)
 	case errors.Is(out.err, errChanged):
+		e.retried()
 		e.changed(s, j, out.err)
 	case errors.Is(out.err, context.Canceled):
 	default:
@@ -89,6 +94,7 @@ func (e *engine) changed(s *set, j *job, err error) {
 }
 
 func (e *engine) isGone(path string) bool {
+	defer e.pulse.call("stat", e.absolute(path))()
 	_, err := watch.Lstat(e.watch.Root, path)
 	return errors.Is(err, fs.ErrNotExist)
 }
@@ -113,8 +119,8 @@ func (e *engine) unbundled(s *set, j *job, out outcome) {
 	case errors.As(out.err, &ce) && isVerdict(out.err):
 		e.refuseMember(s, ce.Role, j.files[ce.Role], ce.Err)
 	case isMisfit(out.err):
-		s.State.misfit = &misfit{config: out.config}
-		e.tell(s, Event{Kind: Refused, Key: s.Key, Reason: out.err.Error()})
+		s.State.misfit, s.State.failure = &misfit{config: digests(out.config)}, out.err.Error()
+		e.tell(s, Event{Kind: Refused, Key: s.Key, Reason: out.err.Error(), err: out.err})
 	case errors.As(out.err, &me):
 		e.unread(s, j, me)
 	default:
@@ -127,8 +133,8 @@ func (e *engine) unread(s *set, j *job, err *memberError) {
 	if current(s, err.role, j.files[err.role]) == nil {
 		return // there is a newer state of it
 	}
-	s.State.retry = e.now().Add(retryAfter)
-	e.tell(s, Event{Kind: Failed, Key: s.Key, Role: err.role, Path: e.absolute(err.path), Reason: err.err.Error()})
+	e.again(s, err)
+	e.tell(s, Event{Kind: Failed, Key: s.Key, Role: err.role, Path: e.absolute(err.path), Reason: err.err.Error(), err: err.err})
 }
 
 // isMisfit tells whether a set is refused for its config.
@@ -146,29 +152,89 @@ func (e *engine) refuseMember(s *set, role string, f *file, reason error) {
 	}
 	e.drop(m)
 	m.Wait, m.Refused, m.Value = reason, true, nil
-	e.tell(s, Event{Kind: Refused, Key: s.Key, Role: role, Path: e.absolute(f.path), Reason: reason.Error()})
+	e.tell(s, Event{Kind: Refused, Key: s.Key, Role: role, Path: e.absolute(f.path), Reason: reason.Error(), err: reason})
 }
 
-// retryAfter is how long the daemon waits after a failure of the world: a full disk, a directory that
-// cannot be written.
-const retryAfter = 10 * time.Second
+// again lets a set be tried again after a time that grows with how long it has failed.
+func (e *engine) again(s *set, why error) {
+	now := e.now()
+	if s.State.failing.IsZero() {
+		s.State.failing = now
+	}
+	s.State.retry = now.Add(backoff(now.Sub(s.State.failing)))
+	s.State.failure = why.Error()
+	e.retried()
+}
+
+// backoff is when to try again what has failed for so long.
+func backoff(failing time.Duration) time.Duration { return min(max(failing, retryAfter), retryMost) }
+
+// retried counts a pack that was discarded.
+func (e *engine) retried() {
+	if m := e.opts.Metrics; m != nil {
+		m.Retried(e.watch.Name)
+	}
+}
 
 // failed tells of a failure of the world, once for all sets that it concerns.
 func (e *engine) failed(s *set, err error) {
-	s.State.retry = e.now().Add(retryAfter)
-	if isFull(err) {
-		e.resume = s.State.retry
-	}
-	if why := cause(err).Error(); why != e.failure || !e.patient {
-		e.failure = why
-		e.emit(Event{Kind: Failed, Key: s.Key, Reason: err.Error()})
+	e.again(s, err)
+	ev := Event{Kind: Failed, Key: s.Key, Reason: err.Error(), err: err}
+	var artifact *artifactError
+	switch {
+	case !e.patient:
+		e.emit(ev)
+	case isShort(err):
+		if e.forgetShort(); len(e.short) == 0 {
+			e.emit(ev)
+		}
+		e.short[s] = true
+	case errors.As(err, &artifact):
+		isNew, retry := e.opts.common.faults.failed(e.now(), err)
+		e.resume, s.State.retry = e.now().Add(retry), time.Time{} // it waits in the queue
+		if isNew {
+			e.emit(ev)
+		}
+	case cause(err).Error() != e.failure:
+		e.failure = cause(err).Error()
+		e.emit(ev)
 	}
 }
 
-// isFull tells of a disk on which the next set would fail as well.
-func isFull(err error) bool {
-	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.EROFS)
+// isShort tells of a set that does not fit, which says nothing of smaller ones.
+func isShort(err error) bool {
+	var short *noRoomError
+	return errors.As(err, &short)
 }
+
+// forgetShort forgets sets without room that are not there any more.
+func (e *engine) forgetShort() {
+	for s := range e.short {
+		if e.table.Current(s) != s {
+			delete(e.short, s)
+		}
+	}
+}
+
+// worked notes that the artifact directory can be written.
+func (e *engine) worked(s *set) {
+	delete(e.short, s)
+	s.State.failing, s.State.failure = time.Time{}, ""
+	if !e.patient {
+		return
+	}
+	e.resume = time.Time{}
+	if over, lasted := e.opts.common.faults.worked(e.now()); over != "" {
+		e.emit(Event{Kind: Healed, Path: e.store.Dir(), Reason: fmt.Sprintf("%s; it lasted %s", over, lasted.Round(time.Second))})
+	}
+}
+
+// artifactError is about the artifact directory: what the next set would meet as well.
+type artifactError struct{ err error }
+
+func (e *artifactError) Error() string { return e.err.Error() }
+
+func (e *artifactError) Unwrap() error { return e.err }
 
 // cause returns the innermost error: what stays the same when the attempt is repeated.
 func cause(err error) error {

@@ -56,6 +56,7 @@ func (e *engine) missingMarker(s *set) error {
 	if err != nil {
 		return err
 	}
+	defer e.pulse.call("look for the marker", e.absolute(g.String()))()
 	root, err := os.OpenRoot(e.watch.Root)
 	if err != nil {
 		return err
@@ -97,6 +98,7 @@ func (e *engine) recount(s *set, v version) {
 // job makes the order to bundle a complete set.
 func (e *engine) job(s *set, same int) *job {
 	j := &job{watch: e.watch, key: s.Key, captures: s.Captures, files: make(map[string]*file), first: s.State.first}
+	j.work = newWork(j, e.opts)
 	for role, f := range e.files(s) {
 		copied := *f
 		j.files[role] = &copied

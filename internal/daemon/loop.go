@@ -15,42 +15,36 @@ import (
 // tick is how often an engine looks for what time alone changes: retries, expiry, regrouping.
 const tick = time.Second
 
-// order is a job on its way to the packer and back.
-type order struct {
-	ctx   context.Context
-	job   *job
-	reply chan<- outcome // has room for one
-}
-
-// serve packs one order after the other until the channel is closed.
-func (p *packer) serve(orders <-chan order) {
-	for o := range orders {
-		o.reply <- p.pack(o.ctx, o.job)
-	}
-}
-
 // loop runs an engine in the daemon.
 type loop struct {
 	*engine
-	source   watch.Source
-	log      zerolog.Logger
-	orders   chan<- order
-	listed   func() // called once, after the first listing or when there is no root to list
-	beat     atomic.Int64
-	due      map[*set]time.Time // when time alone can change what is to be done with a set
-	misfits  map[*set]bool      // sets that were refused for their config
-	queue    []*set             // complete sets, oldest first
-	inflight *set
-	job      *job
-	reply    chan outcome
+	source  watch.Source
+	log     zerolog.Logger
+	orders  chan<- order
+	listed  func()             // called once, after the first listing or when there is no root to list
+	due     map[*set]time.Time // when time alone can change what is to be done with a set
+	misfits map[*set]bool      // sets that were refused for their config
+	open    map[*set]bool      // sets that are not published
+	queue   []*set             // complete sets, oldest first
+	packing map[*job]*set
+	job     *job // made for the first set of the queue
+	replies chan reply
+	renewed chan struct{} // asks to bundle every set again
+	learned atomic.Int64  // facts, to see that a first listing goes on
+	watcher atomic.Pointer[watch.Watcher]
+	shown   atomic.Pointer[view]
+	changed bool // since shown was made
+
+	lastShow, nextShow time.Time
+
+	turnBegan, longEnded atomic.Pointer[time.Time] // of turns, see punctual
 }
 
 func newLoop(e *engine, log zerolog.Logger, orders chan<- order, listed func()) *loop {
 	e.patient = true
-	l := &loop{engine: e, source: sourceOf(e.watch), log: log, orders: orders, listed: sync.OnceFunc(listed),
-		due: make(map[*set]time.Time), misfits: make(map[*set]bool), reply: make(chan outcome, 1)}
-	l.beat.Store(l.now().UnixNano())
-	return l
+	return &loop{engine: e, source: sourceOf(e.watch), log: log, orders: orders, listed: sync.OnceFunc(listed), due: make(map[*set]time.Time),
+		misfits: make(map[*set]bool), open: make(map[*set]bool), packing: make(map[*job]*set), replies: make(chan reply, maxPacks),
+		renewed: make(chan struct{}, 1)}
 }
 
 func sourceOf(w config.Watch) watch.Source {
@@ -72,6 +66,7 @@ func (l *loop) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	l.watcher.Store(w)
 	facts := make(chan watch.Fact)
 	ended := make(chan error, 1)
 	go func() {
@@ -89,10 +84,10 @@ func (l *loop) run(ctx context.Context) error {
 	return err
 }
 
-// end waits for a pack that is under way and gives up all descriptors.
+// end waits for packs that are under way and gives up all descriptors.
 func (l *loop) end() {
-	if l.inflight != nil {
-		l.received(<-l.reply)
+	for len(l.packing) > 0 {
+		l.received(<-l.replies)
 	}
 	for _, s := range l.table.Sets() {
 		for _, r := range l.table.Roles() {
@@ -107,11 +102,11 @@ func (l *loop) follow(ctx context.Context, facts <-chan watch.Fact, ended <-chan
 	timer := time.NewTicker(tick)
 	defer timer.Stop()
 	for {
-		l.beat.Store(l.now().UnixNano())
+		l.turned()
 		var orders chan<- order
 		var next order
-		if s := l.next(); s != nil {
-			orders, next = l.orders, order{ctx: ctx, job: l.job, reply: l.reply}
+		if l.next() != nil {
+			orders, next = l.orders, order{ctx: ctx, job: l.job, replies: l.replies}
 		}
 		select {
 		case <-ctx.Done():
@@ -119,22 +114,24 @@ func (l *loop) follow(ctx context.Context, facts <-chan watch.Fact, ended <-chan
 		case err := <-ended:
 			return err
 		case f := <-facts:
+			l.learned.Add(1)
 			l.learn(f)
 		case orders <- next:
-			l.inflight = l.queue[0]
-			l.queue = l.queue[1:]
-		case out := <-l.reply:
-			l.received(out)
+			l.ordered()
+		case r := <-l.replies:
+			l.received(r)
+		case <-l.renewed:
+			l.republish()
 		case <-timer.C:
 			l.turn()
 		}
 	}
 }
 
-// next prepares the order for the first set in the queue that is still to be bundled; nil while the
-// packer works for this engine, or the disk was full a moment ago.
+// next prepares the job for the first set in the queue that is still to be bundled; nil while a pack of this
+// watch is stalled, or the artifact directory failed a moment ago.
 func (l *loop) next() *set {
-	for l.inflight == nil && len(l.queue) > 0 && !l.now().Before(l.resume) {
+	for len(l.queue) > 0 && !l.now().Before(l.resume) && !l.stalled() {
 		s := l.queue[0]
 		if v, same := l.judge(s); v == ready || (v == regroups && l.waitedForOthers(s)) {
 			l.job = l.engine.job(s, same)
@@ -147,9 +144,28 @@ func (l *loop) next() *set {
 	return nil
 }
 
+// stalled tells whether a pack of this watch stands still. More of them would only stand beside it.
+func (l *loop) stalled() bool {
+	for j := range l.packing {
+		if j.work.stalled.Load() {
+			return true
+		}
+	}
+	return false
+}
+
+// ordered notes that the pool took the job.
+func (l *loop) ordered() {
+	l.packing[l.job] = l.queue[0]
+	l.queue = l.queue[1:]
+	l.job, l.changed = nil, true
+}
+
 func (l *loop) learn(f watch.Fact) {
+	l.changed = true
 	switch f.Kind {
 	case watch.Listed:
+		l.scanned()
 		l.retryMisfits()
 		l.listed()
 		return
@@ -166,15 +182,29 @@ func (l *loop) learn(f watch.Fact) {
 	}
 }
 
-// received learns what became of the set in flight.
-func (l *loop) received(out outcome) {
-	s := l.inflight
-	l.inflight = nil
-	l.finish(s, l.job, out)
-	if out.manifest != nil {
+// received learns what became of a set that was packed.
+func (l *loop) received(r reply) {
+	s := l.packing[r.job]
+	delete(l.packing, r.job)
+	l.finish(s, r.job, r.outcome)
+	if r.outcome.manifest != nil {
 		l.passedOver(s)
 	}
 	l.consider(s)
+}
+
+// republish makes all sets be bundled again whose bundles are not there any more.
+func (l *loop) republish() {
+	for _, s := range l.table.Sets() {
+		s.State.loaded, s.State.versions, s.State.saves = false, nil, nil
+		if err := l.load(s); err != nil {
+			l.failed(s, err)
+		}
+		if s.State.settled {
+			l.reopen(s)
+		}
+		l.consider(s)
+	}
 }
 
 // turn looks at the sets for which something has become due.
@@ -185,12 +215,15 @@ func (l *loop) turn() {
 			l.consider(s)
 		}
 	}
+	l.show()
 }
 
 // consider does what is to be done with a set now, and notes when to look at it again without a word
 // from the watcher or the packer.
 func (l *loop) consider(s *set) {
+	l.changed = true
 	delete(l.due, s)
+	defer l.count(s)
 	switch {
 	case s.State.settled || s.State.busy || l.table.Current(s) != s:
 	case s.State.misfit != nil:
@@ -218,8 +251,21 @@ func (l *loop) act(s *set) {
 	}
 }
 
+// count notes whether a set is still to be bundled.
+func (l *loop) count(s *set) {
+	if s.State.settled || l.table.Current(s) != s {
+		delete(l.open, s)
+	} else {
+		l.open[s] = true
+	}
+}
+
 func (l *loop) enqueue(s *set) {
 	s.State.busy = true
+	if s.State.complete.IsZero() {
+		s.State.complete = l.now()
+		l.emit(Event{Kind: Complete, Key: s.Key})
+	}
 	l.queue = append(l.queue, s)
 }
 
@@ -281,7 +327,7 @@ func (l *loop) reprove(s *set) {
 		}
 		l.prove(s, r.Name, m, &watch.Fact{Path: m.Path, Stat: m.Value.stat, Evidence: m.Value.evidence})
 		if m.Value != nil && m.Wait != nil {
-			s.State.retry = l.now().Add(retryAfter)
+			l.again(s, m.Wait)
 		}
 	}
 }
@@ -308,7 +354,7 @@ func (l *loop) retryMisfits() {
 			delete(l.misfits, s)
 			continue
 		}
-		frozen, err := freeze(l.watch, s.Captures)
+		frozen, err := l.freeze(s)
 		if err != nil || (s.State.misfit.config != nil && !changed(frozen, s.State.misfit.config)) {
 			continue
 		}

@@ -39,7 +39,7 @@ func (s *site) bench() *bench {
 	s.t.Helper()
 	local, err := store.Open(s.config.Artifacts.Dir, bundle.ManifestName)
 	require.NoError(s.t, err)
-	b := &bench{site: s, packer: newPacker(local, s.options())}
+	b := &bench{site: s, packer: newPacker(local, s.options(), config.Limits{})}
 	b.loop = newLoop(newEngine(*s.watch(), local, s.options()), zerolog.Nop(), nil, func() { b.listed++ })
 	s.t.Cleanup(func() {
 		b.end()
@@ -88,16 +88,20 @@ func (b *bench) lose(path string) {
 // pack makes the packer work off the queue.
 func (b *bench) pack() {
 	for b.next() != nil {
-		b.start()
-		b.received(b.packer.pack(context.Background(), b.job))
+		j := b.order()
+		b.received(reply{j, b.packer.pack(context.Background(), j)})
 	}
 }
 
-// start takes the first set of the queue, as follow does when the packer takes the order.
-func (b *bench) start() {
-	b.inflight = b.queue[0]
-	b.queue = b.queue[1:]
+// order takes the first set of the queue, as follow does when the pool takes the order.
+func (b *bench) order() *job {
+	j := b.job
+	b.ordered()
+	return j
 }
+
+// keepNone leaves no room for more descriptors.
+func (b *bench) keepNone() { b.opts.common.kept.most.Store(b.opts.common.kept.used.Load()) }
 
 // later lets time pass and the packer work.
 func (b *bench) later(d time.Duration) {
@@ -205,21 +209,20 @@ func TestWrittenAfterItsNameWasRemoved(t *testing.T) {
 
 func TestMembersBeyondTheLimitAreProvenAgain(t *testing.T) {
 	b := newBench(t)
-	b.kept = maxKept
+	b.opts.common.kept.most.Store(1)
 	b.writePair("r")
 	b.settle("r/a-1.ckpt", "r/b-1.ckpt")
-	require.Equal(t, maxKept, b.kept)
+	require.Equal(t, 1, b.kept)
 	b.pack()
-	b.kept -= maxKept
 	b.expect(Bundled)
+	require.Zero(t, b.kept)
 
-	b.kept = maxKept
+	b.keepNone()
 	b.writePair("q")
 	b.settle("q/a-1.ckpt")
 	b.lose("q/a-1.ckpt")
 	b.settle("q/b-1.ckpt")
 	b.pack()
-	b.kept -= maxKept
 	b.expect()
 }
 
@@ -493,7 +496,7 @@ func TestFailureIsToldOncePerCauseAndTriedAgain(t *testing.T) {
 	b.later(retryAfter - time.Second)
 	b.expect()
 	b.later(time.Second)
-	b.expect(Bundled, Bundled)
+	b.expect(Bundled, Healed, Bundled)
 	b.noLitter()
 }
 
@@ -503,13 +506,12 @@ func TestFullDiskHoldsTheQueueBack(t *testing.T) {
 	b.writePair("q")
 	b.settle("r/a-1.ckpt", "r/b-1.ckpt", "q/a-1.ckpt", "q/b-1.ckpt")
 	require.NotNil(t, b.next())
-	b.start()
-	b.received(outcome{err: fmt.Errorf("write archive: %w", unix.ENOSPC)})
+	b.received(reply{b.order(), outcome{err: &artifactError{fmt.Errorf("write archive: %w", unix.ENOSPC)}}})
 	b.expect(Failed)
 	b.pack()
 	b.expect()
 	b.later(retryAfter)
-	b.expect(Bundled, Bundled)
+	b.expect(Bundled, Healed, Bundled)
 }
 
 func TestPassingFaultOfAMemberIsToldAndTriedAgain(t *testing.T) {
@@ -584,13 +586,13 @@ func TestReplacedBeforeTheOutcomeArrives(t *testing.T) {
 	b.writePair("r")
 	b.settle("r/a-1.ckpt", "r/b-1.ckpt")
 	require.NotNil(t, b.next())
-	b.start()
-	out := b.packer.pack(context.Background(), b.job)
+	j := b.order()
+	out := b.packer.pack(context.Background(), j)
 	b.write("r/a-1.ckpt", torchZip(t, 100, 50))
 	b.settle("r/a-1.ckpt")
 	b.write("r/b-1.ckpt", torchZip(t, 100, 51))
 	b.settle("r/b-1.ckpt")
-	b.received(out)
+	b.received(reply{j, out})
 	b.pack()
 	b.expect(Bundled, Bundled)
 	require.Len(t, b.bundles(), 2)
@@ -599,20 +601,19 @@ func TestReplacedBeforeTheOutcomeArrives(t *testing.T) {
 // A set whose files went and came back while it was in flight is another set of the same key.
 func TestForgottenWhileInFlight(t *testing.T) {
 	b := newBench(t)
-	b.kept = maxKept
+	b.keepNone()
 	b.writePair("r")
 	b.settle("r/a-1.ckpt", "r/b-1.ckpt")
 	require.NotNil(t, b.next())
-	b.start()
-	out := b.packer.pack(context.Background(), b.job)
+	j := b.order()
+	out := b.packer.pack(context.Background(), j)
 	b.lose("r/a-1.ckpt")
 	b.lose("r/b-1.ckpt")
 	require.Empty(t, b.table.Sets())
 	b.writePair("r")
 	b.settle("r/a-1.ckpt", "r/b-1.ckpt")
-	b.received(out)
+	b.received(reply{j, out})
 	b.pack()
-	b.kept -= maxKept
 	b.expect(PublishedBefore, Bundled)
 	require.Len(t, b.bundles(), 1)
 	require.True(t, b.table.Sets()[0].State.settled)
@@ -701,17 +702,13 @@ func (b *bench) jobFor(run string) *job {
 
 func TestFollowServesFactsOrdersAndStops(t *testing.T) {
 	b := newBench(t)
-	orders := make(chan order)
-	b.orders = orders
+	pool, stop := newPool(b.packer, b.options(), 1), make(chan struct{})
+	b.orders = pool.orders
 	b.writePair("r")
 	facts, ended := make(chan watch.Fact), make(chan error, 1)
-	ctx, stop := context.WithCancel(context.Background())
-	packing := make(chan struct{})
-	b.packer.progress = during(stop)
-	go func() {
-		defer close(packing)
-		b.packer.serve(orders)
-	}()
+	ctx, cancel := context.WithCancel(context.Background())
+	b.packer.progress = during(cancel)
+	go pool.run(stop)
 	followed := make(chan error)
 	go func() { followed <- b.follow(ctx, facts, ended) }()
 	for _, path := range []string{"r/a-1.ckpt", "r/b-1.ckpt"} {
@@ -721,8 +718,8 @@ func TestFollowServesFactsOrdersAndStops(t *testing.T) {
 	}
 	require.NoError(t, <-followed, "stopped in the middle of the pack")
 	b.end()
-	close(orders)
-	<-packing
+	close(stop)
+	<-pool.done
 	b.expect()
 	b.noLitter()
 	require.Empty(t, b.bundles())

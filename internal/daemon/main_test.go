@@ -65,6 +65,8 @@ type site struct {
 	mu     sync.Mutex
 	events []Event
 	clock  time.Time
+	// completes makes Complete be among the events.
+	completes bool
 }
 
 // newSite has one watch "w" with the roles a and b, whose config is {run}/config.json.
@@ -124,6 +126,9 @@ func (s *site) writePair(run string) {
 func (s *site) options() Options { return Options{Tool: "bundlewatch test", Emit: s.emit, Now: s.now} }
 
 func (s *site) emit(e Event) {
+	if e.Kind == Complete && !s.completes {
+		return // before every bundle
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.events = append(s.events, e)

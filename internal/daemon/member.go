@@ -28,12 +28,15 @@ type file struct {
 	handle *os.File
 	// leaves are the files of a directory, sorted by path; nil for a file.
 	leaves []leaf
+	// crcs remembers what was read of the file in this state; nil for directories.
+	crcs *checkpoint.Ranges
 }
 
 // leaf is a file of a directory.
 type leaf struct {
 	path string // relative to the directory
 	stat watch.Stat
+	crcs *checkpoint.Ranges
 }
 
 // sameState tells whether two files are the same one, unchanged.

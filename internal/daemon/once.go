@@ -22,7 +22,7 @@ func Once(ctx context.Context, c *config.Config, opts Options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	p := newPacker(s, opts)
+	p := newPacker(s, opts, c.Limits)
 	for _, w := range c.Watches {
 		e := newEngine(w, s, opts)
 		if _, err := e.look(ctx); err != nil {
@@ -74,7 +74,7 @@ func (e *engine) readSmall(ctx context.Context, s *set) bool {
 	whole := true
 	for role, f := range e.files(s) {
 		src := &source{role: role, file: f}
-		err := src.open(e.watch.Root, e.watch.Payload)
+		err := src.open(access{root: e.watch.Root, pulse: e.pulse}, e.watch.Payload)
 		if err == nil {
 			err = src.content.check(ctx, maxChecked)
 		}
@@ -87,12 +87,13 @@ func (e *engine) readSmall(ctx context.Context, s *set) bool {
 	return whole
 }
 
-func newPacker(s *store.Local, opts Options) *packer {
+func newPacker(s *store.Local, opts Options, l config.Limits) *packer {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "unknown"
 	}
-	return &packer{store: s, tool: opts.Tool, host: host, progress: opts.Progress, now: opts.now}
+	return &packer{store: s, tool: opts.Tool, host: host, opts: opts, progress: opts.Progress, room: newRoom(s.Dir(), l.FreeSpace),
+		throttle: newThrottle(l.ReadRate)}
 }
 
 // look lists the root, proves what has settled, and returns how many files match. A missing root is told,
@@ -104,15 +105,18 @@ func (e *engine) look(ctx context.Context) (files int, err error) {
 	}
 	if err != nil {
 		e.emit(Event{Kind: RootGone, Path: e.watch.Root, Reason: err.Error()})
-		return len(facts), nil
+		return 0, nil
 	}
 	for _, f := range facts {
 		if err := ctx.Err(); err != nil {
 			return 0, err
 		}
 		e.take(f)
+		if f.Kind != watch.Unlisted {
+			files++
+		}
 	}
-	return len(facts), nil
+	return files, nil
 }
 
 func (e *engine) bundleAll(ctx context.Context, p *packer) error {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/bundlewatch/bundlewatch/internal/bundle"
@@ -26,6 +27,7 @@ type job struct {
 	files    map[string]*file // by role
 	first    []snapshot.File  // the config when the first member appeared; nil when that is not known
 	notes    []string
+	work     *work
 }
 
 // marker names the marker file that was there, for the manifest; "" when the watch has none.
@@ -47,22 +49,38 @@ type outcome struct {
 	path     string          // of the bundle
 	config   []snapshot.File // as it was frozen; nil when the attempt did not come that far
 	took     time.Duration
+	named    time.Duration // of it, to give the bundle its name
 	err      error
 }
 
-// packer makes bundles.
+// packer makes bundles, several at a time.
 type packer struct {
 	store    *store.Local
 	tool     string
 	host     string
-	now      func() time.Time
+	opts     Options
 	progress Progress
+	room     *room
+	throttle *throttle
+}
+
+// work is how a pack is going. It may be looked at from any goroutine.
+type work struct {
+	watch, key  string
+	begun       time.Time
+	pulse       *pulse
+	total, done atomic.Int64 // bytes of members; total is 0 until it is known
+	stalled     atomic.Bool
+}
+
+func newWork(j *job, opts Options) *work {
+	return &work{watch: j.watch.Name, key: j.key, begun: opts.now(), pulse: newPulse(opts)}
 }
 
 // pack bundles a set. A kept file whose name was removed while it was read is read again: the removal
 // moves ctime, as a change does.
 func (p *packer) pack(ctx context.Context, j *job) outcome {
-	begin := p.now()
+	begin := p.opts.now()
 	const attempts = 3
 	var out outcome
 	for range attempts {
@@ -71,7 +89,7 @@ func (p *packer) pack(ctx context.Context, j *job) outcome {
 			break
 		}
 	}
-	out.took = p.now().Sub(begin)
+	out.took = p.opts.now().Sub(begin)
 	return out
 }
 
@@ -88,7 +106,7 @@ type source struct {
 }
 
 func (p *packer) attempt(ctx context.Context, j *job) outcome {
-	sources, err := openSources(j)
+	sources, err := openSources(j, p.access(ctx, j))
 	defer func() {
 		for _, s := range sources {
 			closeAll(s.opened)
@@ -97,7 +115,7 @@ func (p *packer) attempt(ctx context.Context, j *job) outcome {
 	if err != nil {
 		return outcome{err: err}
 	}
-	frozen, err := freeze(j.watch, j.captures)
+	frozen, err := j.freeze()
 	if err != nil {
 		return outcome{err: err}
 	}
@@ -105,9 +123,10 @@ func (p *packer) attempt(ctx context.Context, j *job) outcome {
 	if err != nil {
 		return outcome{err: err, config: frozen}
 	}
+	defer j.work.pulse.call("write below", p.store.Dir())()
 	stage, err := p.store.Stage()
 	if err != nil {
-		return outcome{err: err}
+		return outcome{err: &artifactError{err}}
 	}
 	out := p.publish(ctx, j, sources, c, stage)
 	if out.manifest == nil {
@@ -116,7 +135,19 @@ func (p *packer) attempt(ctx context.Context, j *job) outcome {
 	return out
 }
 
-func openSources(j *job) ([]*source, error) {
+// access is how a job reads: in sight, and no faster than the limit.
+func (p *packer) access(ctx context.Context, j *job) access {
+	return access{root: j.watch.Root, pulse: j.work.pulse, wait: func(bytes int) error {
+		return p.throttle.wait(ctx, bytes, j.work.pulse.turned)
+	}}
+}
+
+func (j *job) freeze() ([]snapshot.File, error) {
+	defer j.work.pulse.call("freeze the config", j.watch.Root)()
+	return freeze(j.watch, j.captures)
+}
+
+func openSources(j *job, a access) ([]*source, error) {
 	var all []*source
 	for _, m := range j.watch.Members {
 		if m.Sentinel {
@@ -124,7 +155,7 @@ func openSources(j *job) ([]*source, error) {
 		}
 		s := &source{role: m.Role, file: j.files[m.Role]}
 		all = append(all, s)
-		err := s.open(j.watch.Root, j.watch.Payload)
+		err := s.open(a, j.watch.Payload)
 		if err == nil && s.content.fingerprint() != s.file.fingerprint {
 			err = fmt.Errorf("%w: the content is another", errChanged)
 		}
@@ -136,12 +167,12 @@ func openSources(j *job) ([]*source, error) {
 }
 
 // open opens the files of a member and lays out what travels.
-func (s *source) open(root string, p config.Payload) (err error) {
+func (s *source) open(a access, p config.Payload) (err error) {
 	if s.file.leaves != nil {
-		s.content, s.opened, err = readTree(root, s.file, p)
+		s.content, s.opened, err = readTree(a, s.file, p)
 		return err
 	}
-	h, err := s.file.open(root)
+	h, err := a.open(s.file)
 	if err != nil {
 		return err
 	}
@@ -149,9 +180,9 @@ func (s *source) open(root string, p config.Payload) (err error) {
 	if err != nil {
 		return errors.Join(err, h.Close())
 	}
-	o := newOpened(s.file.path, h, before)
+	o := newOpened(a, s.file.path, h, before, s.file.crcs)
 	s.opened = []*opened{o}
-	if !o.before.Same(s.file.stat) && !s.file.onlyNames(root, s.file.stat, o.before) {
+	if !o.before.Same(s.file.stat) && !s.file.onlyNames(a.root, s.file.stat, o.before) {
 		return errChanged
 	}
 	s.content, err = read(o.reader, filepath.Base(s.file.path), o.before.Size, p)
@@ -271,37 +302,75 @@ func closed(e watch.Evidence) string {
 // publish writes the bundle, makes sure that the sources did not change meanwhile, and gives it its
 // name.
 func (p *packer) publish(ctx context.Context, j *job, sources []*source, c *bundle.Contents, stage *store.Stage) outcome {
+	size := c.Size()
+	if err := p.room.claim(size); err != nil {
+		return outcome{err: &artifactError{err}}
+	}
+	defer func() { p.room.written(size - min(size, j.work.done.Load())) }()
+	j.work.total.Store(size)
+	j.work.done.Store(0)
 	if p.progress != nil {
-		p.progress.Begin(j.watch.Name, j.key, c.Size())
+		p.progress.Begin(j.watch.Name, j.key, size)
 		defer p.progress.End()
 	}
-	m, err := bundle.Pack(ctx, stage.Path, c, func(n int64) {
-		if p.progress != nil {
-			p.progress.Advance(n)
-		}
-	})
+	m, err := bundle.Pack(ctx, stage.Path, c, func(n int64) { p.advance(j, n) })
 	if changed := j.unchanged(sources); changed != nil {
 		return outcome{err: changed} // it also explains a CRC that does not match
 	}
 	if err != nil {
-		return outcome{err: err}
+		return outcome{err: written(err, stage.Path)}
 	}
 	for i := range m.Members {
 		if s := find(sources, m.Members[i].Role); s != nil {
+			m.Members[i].Metrics = s.scores(j.watch, j.captures)
 			m.Members[i].Evidence.Unchanged = s.proof
 			m.Members[i].Evidence.Marker = j.marker()
 		}
 	}
-	m.Tool = p.tool
-	m.Provenance = bundle.Provenance{Published: p.now().UTC().Truncate(time.Millisecond), Host: p.host, Root: j.watch.Root, Shared: m.Provenance.Shared,
-		GitCommit: gitCommit(filepath.Dir(filepath.Join(j.watch.Root, sources[0].file.path)))}
-	return p.name(j, m, stage)
+	m.Tool, m.Captures = p.tool, captured(j.captures)
+	m.Provenance = bundle.Provenance{Published: p.opts.now().UTC().Truncate(time.Millisecond), Host: p.host, Root: j.watch.Root,
+		Shared: m.Provenance.Shared, GitCommit: j.gitCommit(filepath.Dir(filepath.Join(j.watch.Root, sources[0].file.path)))}
+	begin := p.opts.now()
+	out := p.name(j, m, stage)
+	out.named = p.opts.now().Sub(begin)
+	return out
+}
+
+func (j *job) gitCommit(dir string) string {
+	defer j.work.pulse.call("read the commit above", dir)()
+	return gitCommit(dir)
+}
+
+// advance notes that bytes were written.
+func (p *packer) advance(j *job, n int64) {
+	j.work.pulse.turned()
+	total, before := j.work.total.Load(), j.work.done.Load()
+	after := min(before+n, total) // headers and the like are not counted
+	j.work.done.Store(after)
+	p.room.written(after - before)
+	if p.opts.Metrics != nil {
+		p.opts.Metrics.Packed(j.watch.Name, n)
+	}
+	if p.progress != nil {
+		p.progress.Advance(n)
+	}
+}
+
+// written tells an error of the artifact directory from one of a member.
+func written(err error, stage string) error {
+	var at *fs.PathError
+	if errors.As(err, &at) && strings.HasPrefix(at.Path, stage) {
+		return &artifactError{err}
+	}
+	return err
 }
 
 // unchanged compares descriptors and paths with what they were before the first byte was read.
 func (j *job) unchanged(sources []*source) error {
 	for _, s := range sources {
+		over := j.work.pulse.call("stat", filepath.Join(j.watch.Root, s.file.path))
 		text, err := s.unchanged(j.watch.Root)
+		over()
 		if err != nil {
 			return &memberError{role: s.role, path: s.file.path, err: err}
 		}
@@ -351,7 +420,7 @@ func (p *packer) name(j *job, m *bundle.Manifest, stage *store.Stage) outcome {
 	for {
 		known, slot, err := versions(p.store, j.watch.Name, j.key)
 		if err != nil {
-			return outcome{err: err}
+			return outcome{err: err} // may be one manifest alone
 		}
 		for _, v := range known {
 			if v.same(j.files) == len(j.files) {
@@ -360,14 +429,14 @@ func (p *packer) name(j *job, m *bundle.Manifest, stage *store.Stage) outcome {
 		}
 		m.Version = slot.Version
 		if err := bundle.Seal(stage.Path, m); err != nil {
-			return outcome{err: err}
+			return outcome{err: &artifactError{err}}
 		}
 		err = stage.Publish(slot)
 		if errors.Is(err, store.ErrExists) {
 			continue
 		}
 		if err != nil {
-			return outcome{err: err}
+			return outcome{err: &artifactError{err}}
 		}
 		return outcome{manifest: m, path: slot.Path}
 	}

@@ -1,19 +1,17 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"reflect"
-	"sync"
 	"time"
 
-	sd "github.com/coreos/go-systemd/v22/daemon"
 	"github.com/rs/zerolog"
-	"golang.org/x/sys/unix"
 
 	"github.com/bundlewatch/bundlewatch/internal/bundle"
 	"github.com/bundlewatch/bundlewatch/internal/config"
+	"github.com/bundlewatch/bundlewatch/internal/status"
 	"github.com/bundlewatch/bundlewatch/internal/store"
 )
 
@@ -25,16 +23,27 @@ type Daemon struct {
 	Load func() (*config.Config, error)
 	// Reload receives a value for each request to reload.
 	Reload <-chan struct{}
+	// Shown makes the daemon answer `bundlewatch status` and, where the config says so, HTTP.
+	Shown bool
 
-	wired  Options // with events counted
-	config *config.Config
-	orders chan order
-	loops  map[string]*running // by watch name
-	failed chan error
-
-	mu      sync.Mutex // guards what events and reloads show
-	counts  Counts
-	watches int
+	grace   time.Duration // of tests, in place of teardown and replaceFor
+	wired   Options       // with events counted, and what all watches share
+	config  *config.Config
+	started time.Time
+	store   *store.Local
+	pool    *pool
+	keeper  *keeper
+	vigil   *vigil
+	systemd systemd
+	clocks  clocks
+	journal journal
+	windows windows
+	board   status.Board
+	loops   map[string]*running // by watch name
+	leaving []*running          // of an earlier config, that did not end in time
+	failed  chan error
+	ready   bool
+	reloads reloads
 }
 
 // running is the loop of one watch with the means to end it.
@@ -44,219 +53,180 @@ type running struct {
 	done chan struct{}
 }
 
+// How long the daemon waits for what hangs, so that it ends before systemd's TimeoutStopSec of 30 s, and goes
+// on with a reload.
+const (
+	teardown   = 20 * time.Second
+	lastWork   = 5 * time.Second // for the staging directory, after that
+	replaceFor = 5 * time.Second
+)
+
 // Run watches and bundles until the context is done. The error is for a daemon that could not start or
-// go on: it wraps [store.ErrLocked] when another one has the artifact directory.
+// go on: it wraps [store.ErrLocked] when another one has the artifact directory. What hangs in a file system
+// when the context is done is left behind after a while; it can publish nothing any more.
 func (d *Daemon) Run(ctx context.Context, c *config.Config) (err error) {
-	s, err := store.Open(c.Artifacts.Dir, bundle.ManifestName)
-	if err != nil {
+	if d.store, err = store.Open(c.Artifacts.Dir, bundle.ManifestName); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, s.Close()) }()
-	if err := s.Lock(); err != nil {
+	defer func() { err = errors.Join(err, d.closeStore()) }()
+	if err := d.store.Lock(); err != nil {
 		return err
 	}
-	d.use(c)
-	d.loops, d.failed = make(map[string]*running), make(chan error, 1)
-	d.wired = d.Options
-	d.wired.Emit = d.counted(d.Emit)
-	d.orders = make(chan order)
-	var packing sync.WaitGroup
-	packing.Go(func() { newPacker(s, d.wired).serve(d.orders) })
-	defer packing.Wait()
-	defer close(d.orders)
+	d.prepare(c)
+	defer d.windows.close()
+	stop := make(chan struct{})
+	go d.pool.run(stop)
+	go d.keeper.run(stop)
+	defer close(stop)
+	ctx, end := context.WithCancel(ctx)
 	defer d.stopAll()
-	return d.supervise(ctx, s, d.start(ctx, s, c, nil))
+	defer end()
+	return d.supervise(ctx, d.start(ctx, c, nil))
 }
 
-// counted serialises events, which come from one goroutine per watch, and counts them.
-func (d *Daemon) counted(emit func(Event)) func(Event) {
-	return func(e Event) {
-		d.mu.Lock()
-		d.counts.Add(e.Kind)
-		emit(e)
-		d.mu.Unlock()
-		switch e.Kind {
-		case Bundled, Refused, Failed, RootGone:
-			d.notify("STATUS=" + d.status())
-		}
+// prepare makes what all watches share.
+func (d *Daemon) prepare(c *config.Config) {
+	d.started = d.now()
+	d.reloads = reloads{renewals: make(chan struct{}, 1)}
+	d.loops, d.failed = make(map[string]*running), make(chan error, 1)
+	if d.Metrics == nil {
+		d.Metrics = status.NewMetrics(&d.board, d.Tool)
 	}
-}
-
-// status is a sentence for systemctl status.
-func (d *Daemon) status() string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return fmt.Sprintf("%d watches; %d bundles published, %d refusals, %d failures since the start",
-		d.watches, d.counts.Bundled, d.counts.Refused, d.counts.Failed)
+	d.wired = d.Options
+	d.wired.common = newCommon(c.Limits)
+	d.wired.Emit = d.journal.counted(d.Emit, d.Metrics, d.now)
+	packer := newPacker(d.store, d.wired, c.Limits)
+	d.pool = newPool(packer, d.wired, c.Limits.Workers)
+	d.keeper = newKeeper(d.store, packer.room, d.wired)
+	d.keeper.close, d.keeper.renewed, d.keeper.fatal = d.pool.setClosed, d.renewed, d.fail
+	d.systemd = newSystemd(d.Log)
+	d.vigil = newVigil(d.wired, d.systemd.within())
+	d.clocks = newClocks()
+	d.windows = windows{log: d.Log, board: &d.board, metrics: d.Metrics, now: d.now}
+	d.use(c)
+	d.keeper.look()
+	if d.Shown {
+		d.windows.open(c)
+	}
 }
 
 // use makes a config the one in force.
 func (d *Daemon) use(c *config.Config) {
 	d.config = c
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.watches = len(c.Watches)
+	names := make([]string, len(c.Watches))
+	for i, w := range c.Watches {
+		names[i] = w.Name
+	}
+	d.Metrics.Watches(names)
+	d.pool.setWorkers(max(1, c.Limits.Workers))
+	d.pool.packer.throttle.set(c.Limits.ReadRate)
+	d.pool.packer.room.setFloor(c.Limits.FreeSpace)
+	d.wired.common.kept.most.Store(int64(keptFiles(c.Limits)))
+	d.keeper.lookSoon()
 }
 
-// notify tells systemd, if it asked to be told.
-func (d *Daemon) notify(state string) {
-	if _, err := sd.SdNotify(false, state); err != nil {
-		d.Log.Warn().Err(err).Msg("cannot notify systemd")
+// renewed makes every set be bundled again. It is called from the keeper's goroutine.
+func (d *Daemon) renewed() { d.reloads.askRenewal() }
+
+// fail ends the daemon.
+func (d *Daemon) fail(err error) {
+	select {
+	case d.failed <- err:
+	default:
 	}
 }
 
 // start begins the loops of all watches that do not run yet. The returned channel is closed when each
 // was listed once, and after the channel of an earlier start, unless that is nil.
-func (d *Daemon) start(ctx context.Context, s *store.Local, c *config.Config, earlier <-chan struct{}) <-chan struct{} {
-	var listing sync.WaitGroup
+func (d *Daemon) start(ctx context.Context, c *config.Config, earlier <-chan struct{}) <-chan struct{} {
+	var waits []<-chan struct{}
 	for _, w := range c.Watches {
 		if d.loops[w.Name] == nil {
-			listing.Add(1)
-			d.loops[w.Name] = d.begin(ctx, newEngine(w, s, d.wired), listing.Done)
+			listed := make(chan struct{})
+			d.loops[w.Name] = d.begin(ctx, newEngine(w, d.store, d.wired), func() { close(listed) })
+			waits = append(waits, listed)
 		}
 	}
-	listed := make(chan struct{})
+	if earlier != nil {
+		waits = append(waits, earlier)
+	}
+	all := make(chan struct{})
 	go func() {
-		if earlier != nil {
-			<-earlier
+		for _, w := range waits {
+			<-w
 		}
-		listing.Wait()
-		close(listed)
+		close(all)
 	}()
-	return listed
+	return all
 }
 
 func (d *Daemon) begin(ctx context.Context, e *engine, listed func()) *running {
 	ctx, stop := context.WithCancel(ctx)
-	l := newLoop(e, d.Log.With().Str("watch", e.watch.Name).Logger(), d.orders, listed)
+	l := newLoop(e, d.Log.With().Str("watch", e.watch.Name).Logger(), d.pool.orders, listed)
 	r := &running{loop: l, stop: stop, done: make(chan struct{})}
 	go func() {
 		defer close(r.done)
 		defer l.listed()
 		if err := l.run(ctx); err != nil {
-			select {
-			case d.failed <- fmt.Errorf("watch %q: %w", e.watch.Name, err):
-			default:
-			}
+			d.fail(fmt.Errorf("watch %q: %w", e.watch.Name, err))
 		}
 	}()
 	return r
 }
 
+// stopAll ends all loops, and with them the packs that are under way.
 func (d *Daemon) stopAll() {
+	all := d.leaving
 	for _, r := range d.loops {
 		r.stop()
+		all = append(all, r)
 	}
-	for _, r := range d.loops {
-		<-r.done
+	for _, r := range await(all, cmp.Or(d.grace, teardown)) {
+		r.listed() // nobody waits for it any more
+		_, in := r.pulse.idle()
+		line := d.Log.Error().Str("watch", r.watch.Name).Str("root", r.watch.Root)
+		if in != nil {
+			line = line.Str("op", in.op).Str("path", in.path)
+		}
+		line.Msg("watch hangs; stopping without it")
 	}
 }
 
-// supervise serves signals and the watchdog.
-func (d *Daemon) supervise(ctx context.Context, s *store.Local, listed <-chan struct{}) error {
-	interval, err := sd.SdWatchdogEnabled(false)
-	if err != nil {
-		d.Log.Warn().Err(err).Msg("ignoring the watchdog")
-	}
-	period := tick
-	if interval > 0 {
-		period = interval / 3
-	}
-	pulse := time.NewTicker(period)
-	defer pulse.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			d.notify(sd.SdNotifyStopping)
-			return nil
-		case err := <-d.failed:
-			return err
-		case <-listed:
-			listed = nil
-			d.Log.Info().Int("watches", len(d.config.Watches)).Msg("ready: every root was listed")
-			d.notify(sd.SdNotifyReady + "\nSTATUS=" + d.status())
-		case <-d.Reload:
-			listed = d.reload(ctx, s, listed)
-		case <-pulse.C:
-			if interval > 0 && d.alive(max(interval, 2*tick)) {
-				d.notify(sd.SdNotifyWatchdog)
+// await waits for loops that were stopped, and returns those that did not end in time.
+func await(loops []*running, within time.Duration) (late []*running) {
+	timer := time.NewTimer(within)
+	defer timer.Stop()
+	over := false
+	for _, r := range loops {
+		if !over {
+			select {
+			case <-r.done:
+				continue
+			case <-timer.C:
+				over = true
 			}
 		}
-	}
-}
-
-// alive tells whether every loop has turned lately.
-func (d *Daemon) alive(within time.Duration) bool {
-	now := d.now()
-	for name, r := range d.loops {
-		if last := time.Unix(0, r.beat.Load()); now.Sub(last) > within {
-			d.Log.Error().Str("watch", name).Dur("since", now.Sub(last)).Msg("a watch makes no progress; its file system may hang")
-			return false
+		select {
+		case <-r.done:
+		default:
+			late = append(late, r)
 		}
 	}
-	return true
+	return late
 }
 
-// reload replaces the watches that changed. All that can fail happens first: a bad config changes
-// nothing. The returned channel is closed when the daemon is ready again, nil when it is now; listed is
-// that of the listing that is under way.
-func (d *Daemon) reload(ctx context.Context, s *store.Local, listed <-chan struct{}) <-chan struct{} {
-	d.notify(fmt.Sprintf("%s\nMONOTONIC_USEC=%d", sd.SdNotifyReloading, monotonicMicroseconds()))
-	c, err := d.Load()
-	if err == nil && c.Artifacts.Dir != d.config.Artifacts.Dir {
-		err = fmt.Errorf("artifacts.dir changed from %q to %q: restart the daemon for that", d.config.Artifacts.Dir, c.Artifacts.Dir)
+// closeStore gives the artifact directory up. It does not wait for one that hangs: its locks end with the
+// process, and the next start sweeps.
+func (d *Daemon) closeStore() error {
+	closed := make(chan error, 1)
+	go func() { closed <- d.store.Close() }()
+	timer := time.NewTimer(lastWork)
+	defer timer.Stop()
+	select {
+	case err := <-closed:
+		return err
+	case <-timer.C:
+		d.Log.Error().Str("path", d.store.Dir()).Msg("artifact directory hangs; stopping without sweeping it")
+		return nil
 	}
-	if err != nil {
-		d.refuseReload(err, listed == nil)
-		return listed
-	}
-	kept := d.stopChanged(c)
-	d.use(c)
-	listed = d.start(ctx, s, c, listed)
-	d.Log.Info().Int("watches", len(c.Watches)).Int("unchanged", kept).Msg("config reloaded")
-	return listed
-}
-
-func (d *Daemon) refuseReload(err error, ready bool) {
-	d.Log.Error().Err(err).Msg("reload refused; the old config stays in force")
-	state := "STATUS=reload refused, the old config stays in force: " + firstLine(err.Error())
-	if ready {
-		state = sd.SdNotifyReady + "\n" + state
-	}
-	d.notify(state)
-}
-
-// stopChanged ends the loops of watches that the new config has not, or has otherwise.
-func (d *Daemon) stopChanged(c *config.Config) (kept int) {
-	wanted := make(map[string]config.Watch)
-	for _, w := range c.Watches {
-		wanted[w.Name] = w
-	}
-	for name, r := range d.loops {
-		if w, ok := wanted[name]; ok && reflect.DeepEqual(w, r.watch) {
-			kept++
-			continue
-		}
-		r.stop()
-		<-r.done
-		delete(d.loops, name)
-	}
-	return kept
-}
-
-func firstLine(s string) string {
-	for i, r := range s {
-		if r == '\n' {
-			return s[:i]
-		}
-	}
-	return s
-}
-
-func monotonicMicroseconds() int64 {
-	var t unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &t); err != nil {
-		return 0
-	}
-	return t.Nano() / 1000
 }

@@ -33,7 +33,7 @@ func (e *engine) tellFaults(s *set) bool {
 		if m.Refused {
 			kind = Refused
 		}
-		e.tell(s, Event{Kind: kind, Key: s.Key, Role: r.Name, Path: e.absolute(m.Path), Reason: m.Wait.Error()})
+		e.tell(s, Event{Kind: kind, Key: s.Key, Role: r.Name, Path: e.absolute(m.Path), Reason: m.Wait.Error(), err: m.Wait})
 	}
 	return faulty
 }

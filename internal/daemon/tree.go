@@ -15,7 +15,6 @@ import (
 	"github.com/bundlewatch/bundlewatch/internal/bundle"
 	"github.com/bundlewatch/bundlewatch/internal/checkpoint"
 	"github.com/bundlewatch/bundlewatch/internal/config"
-	"github.com/bundlewatch/bundlewatch/internal/pagecache"
 	"github.com/bundlewatch/bundlewatch/internal/pair"
 	"github.com/bundlewatch/bundlewatch/internal/watch"
 )
@@ -101,7 +100,7 @@ func (e *engine) putTree(h pair.Hit, t tree) *set {
 	m := &candidate{Path: h.Path, Wait: errUnproven, Value: v}
 	for p, f := range t {
 		m.ModTime = max(m.ModTime, f.Stat.ModTime)
-		v.leaves = append(v.leaves, leaf{path: strings.TrimPrefix(p, treeDir(h.Path)+"/"), stat: f.Stat})
+		v.leaves = append(v.leaves, leaf{path: strings.TrimPrefix(p, treeDir(h.Path)+"/"), stat: f.Stat, crcs: new(checkpoint.Ranges)})
 		v.evidence = weaker(v.evidence, f.Evidence)
 		if f.Kind != watch.Settled {
 			m.Wait, m.Refused, m.Value = &leafError{p, f.Reason}, f.Kind == watch.Unusable, nil
@@ -158,7 +157,7 @@ func (e *engine) proveTree(s *set, role string, m *candidate) {
 			return
 		}
 	}
-	c, opened, err := readTree(e.watch.Root, m.Value, e.watch.Payload)
+	c, opened, err := readTree(access{root: e.watch.Root, pulse: e.pulse}, m.Value, e.watch.Payload)
 	closeAll(opened)
 	var incomplete *checkpoint.Incomplete
 	switch {
@@ -192,33 +191,51 @@ func (e *engine) mayCome(tree string, waits *checkpoint.Incomplete) bool {
 type opened struct {
 	path   string // relative to the root
 	handle *os.File
-	reader *pagecache.Reader // of handle
+	reader reader // of handle
 	before watch.Stat
 }
 
-func newOpened(path string, h *os.File, before watch.Stat) *opened {
-	return &opened{path: path, handle: h, before: before, reader: pagecache.NewReader(h, before.Size)}
+func newOpened(a access, path string, h *os.File, before watch.Stat, crcs *checkpoint.Ranges) *opened {
+	r := newReader(h, filepath.Join(a.root, path), before.Size, a.pulse, a.wait, crcs)
+	return &opened{path: path, handle: h, before: before, reader: r}
 }
 
 func closeAll(files []*opened) {
 	for _, f := range files {
-		f.reader.Drop()
+		f.reader.pages.Drop()
 		f.handle.Close()
 	}
 }
 
+// access is how work reads files below a root.
+type access struct {
+	root  string
+	pulse *pulse
+	wait  func(bytes int) error // see reader
+}
+
+func (a access) openUnchanged(path string, known watch.Stat) (*os.File, error) {
+	defer a.pulse.call("open", filepath.Join(a.root, path))()
+	return openUnchanged(a.root, path, known)
+}
+
+func (a access) open(f *file) (*os.File, error) {
+	defer a.pulse.call("open", filepath.Join(a.root, f.path))()
+	return f.open(a.root)
+}
+
 // readTree proves a directory by the rule of its format and lays its files out. The files stay open.
-func readTree(root string, v *file, p config.Payload) (*content, []*opened, error) {
+func readTree(a access, v *file, p config.Payload) (*content, []*opened, error) {
 	files := make(map[string]*opened)
 	var all []*opened
 	var listed []checkpoint.TreeFile
 	for _, l := range v.leaves {
 		name := path.Join(treeDir(v.path), l.path)
-		h, err := openUnchanged(root, name, l.stat)
+		h, err := a.openUnchanged(name, l.stat)
 		if err != nil {
 			return nil, all, err
 		}
-		files[l.path] = newOpened(name, h, l.stat)
+		files[l.path] = newOpened(a, name, h, l.stat, l.crcs)
 		all = append(all, files[l.path])
 		listed = append(listed, checkpoint.TreeFile{Path: l.path, Size: l.stat.Size, ModTime: l.stat.ModTime})
 	}
@@ -228,7 +245,7 @@ func readTree(root string, v *file, p config.Payload) (*content, []*opened, erro
 			return nil, 0, nil, os.ErrNotExist
 		}
 		return f.reader, f.before.Size, func() error { return nil }, nil
-	}, listed, treeName(root, v.path))
+	}, listed, treeName(a.root, v.path))
 	if err != nil {
 		return nil, all, err
 	}
@@ -238,7 +255,7 @@ func readTree(root string, v *file, p config.Payload) (*content, []*opened, erro
 	}
 	out := &content{format: t.Format, tree: true, payload: bundle.PayloadVerbatim, whole: t.Whole, tensors: t.Tensors, foreign: checkpoint.NameList(foreign)}
 	for _, l := range v.leaves {
-		out.entries = append(out.entries, bundle.PartEntry{Name: bundle.EntryName(treeName(root, v.path) + "/" + l.path), Payload: t.Payloads[l.path]})
+		out.entries = append(out.entries, bundle.PartEntry{Name: bundle.EntryName(treeName(a.root, v.path) + "/" + l.path), Payload: t.Payloads[l.path]})
 	}
 	return out, all, nil
 }

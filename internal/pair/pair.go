@@ -146,6 +146,9 @@ func (t *Table[M, S]) Remove(path string) {
 	delete(t.byPath, path)
 }
 
+// Len returns how many sets there are.
+func (t *Table[M, S]) Len() int { return len(t.sets) }
+
 // Sets returns all sets in the order of their keys.
 func (t *Table[M, S]) Sets() []*Set[M, S] {
 	all := make([]*Set[M, S], 0, len(t.sets))

@@ -9,8 +9,8 @@
 //	a/ at the end names a directory; everything else is literal
 //
 // As in a shell, * and ? do not match a dot at the start of a segment; placeholders do. Where a path
-// can be read in several ways, each part from left to right takes as much as it can. A leading
-// {name...}/ also matches when the root itself is that directory: the capture is then the base name
+// can be read in several ways, each part from left to right takes as much as it can, but a {name} that
+// only literal text separates from a * takes as little as it can. A leading {name...}/ also matches when the root itself is that directory: the capture is then the base name
 // of the root, so /data/runs and /data/runs/r7 as roots give the same captures.
 //
 // Paths are bytes: names may hold blanks, newlines and invalid UTF-8, and captures give the exact

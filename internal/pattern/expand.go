@@ -24,7 +24,7 @@ func (g Glob) Expand(root *os.Root) ([]string, error) {
 			return nil, fmt.Errorf("list files of pattern %q in %q: %w", g.source, root.Name(), err)
 		}
 	}
-	slices.SortFunc(found, compareNatural)
+	slices.SortFunc(found, CompareNatural)
 	return found, nil
 }
 

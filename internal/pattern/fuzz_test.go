@@ -11,6 +11,7 @@ func FuzzPattern(f *testing.F) {
 	f.Add("{run...}/checkpoints/autoencoder-epoch={epoch}.ckpt", "a/checkpoints/autoencoder-epoch=1.ckpt", "runs")
 	f.Add("{run...}/checkpoints/{name...}.ckpt", "checkpoints/x/checkpoints/a.ckpt", "runs")
 	f.Add("{run...}/G_{step}.pth", "G_2.pth", "44k")
+	f.Add("{a}-{b}-*.x/{c}", "1-2-3-.x/4", ".")
 	f.Add("{a}-*?{b...}/", "1-\xff\n2/3", ".")
 	f.Add("*/.?{n}", "a/..", "")
 	f.Add("v{n}", "v..", "x")
@@ -67,12 +68,17 @@ func naiveMatch(p *Pattern, rel, base string) bool {
 	return fits && clean
 }
 
-// naive also says whether the captures of the first division, the longest from the left, are clean.
+// naive also says whether the captures of the first division, the longest from the left but for short
+// tokens, are clean.
 func naive(tokens []token, s string, i int) (fits, clean bool) {
 	if len(tokens) == 0 {
 		return i == len(s), true
 	}
-	for end := len(s); end >= i; end-- {
+	for n := range len(s) - i + 1 {
+		end := len(s) - n
+		if isShort(tokens) {
+			end = i + n
+		}
 		if !naiveToken(tokens[0], s, i, end) {
 			continue
 		}

@@ -172,9 +172,9 @@ func TestCompareNatural(t *testing.T) {
 	}
 	for i, a := range ordered {
 		for j, b := range ordered {
-			require.Equal(t, i < j, compareNatural(a, b) < 0, "%q %q", a, b)
+			require.Equal(t, i < j, CompareNatural(a, b) < 0, "%q %q", a, b)
 		}
 	}
-	require.Negative(t, compareNatural("a01", "a1"))
-	require.Positive(t, compareNatural("a1", "a01"))
+	require.Negative(t, CompareNatural("a01", "a1"))
+	require.Positive(t, CompareNatural("a1", "a01"))
 }

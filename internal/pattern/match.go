@@ -16,7 +16,7 @@ func read(tokens []token, s string) (values []string, ok bool) {
 	}
 	i := 0
 	for t, tok := range tokens {
-		end := r.longest(t, i)
+		end := r.end(t, i)
 		if tok.captures() {
 			if !isCleanPath(s[i:end]) {
 				return nil, false
@@ -113,9 +113,9 @@ func (r *reader) fillDeep(t int) {
 	}
 }
 
-// longest returns the furthest end of token t at offset i that leaves a text which matches the rest.
-// It may only be asked where token t fits.
-func (r *reader) longest(t, i int) int {
+// end returns the furthest end of token t at offset i that leaves a text which matches the rest, or the
+// nearest when the token is to be short. It may only be asked where token t fits.
+func (r *reader) end(t, i int) int {
 	tok := r.tokens[t]
 	switch tok.kind {
 	case literal:
@@ -128,10 +128,19 @@ func (r *reader) longest(t, i int) int {
 		slash := r.s[end] == '/'
 		end = r.next(end)
 		if !slash && r.fits[t+1][end] {
-			best = end
+			if best = end; isShort(r.tokens[t:]) {
+				break
+			}
 		}
 	}
 	return best
+}
+
+// isShort tells whether the first token is a {name} that only literal text separates from a * in its
+// segment: in {epoch}-*.ckpt the epoch ends at the first dash, wherever else the metrics have one.
+func isShort(tokens []token) bool {
+	return len(tokens) > 2 && tokens[0].kind == segmentCapture &&
+		tokens[1].kind == literal && !strings.Contains(tokens[1].text, "/") && tokens[2].kind == anyRun
 }
 
 // next returns the offset after the character at i; a byte that is not UTF-8 is a character.

@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// compareNatural orders digits by the number that they write. Names that differ only in leading
+// CompareNatural orders digits by the number that they write. Names that differ only in leading
 // zeros are ordered by their bytes, so the order is total.
-func compareNatural(a, b string) int {
+func CompareNatural(a, b string) int {
 	restA, restB := a, b
 	for restA != "" && restB != "" {
 		numberA, numberB := leadingDigits(restA), leadingDigits(restB)

@@ -113,6 +113,9 @@ func TestMatch(t *testing.T) {
 		{"captures take most from the left", "{a}-{b}", "1-2-3", []string{"1-2", "3"}, false},
 
 		{"star", "{n}-*.ckpt", "3-val=0.5.ckpt", []string{"3"}, false},
+		{"a name before a star ends early", "epoch={n}-*.ckpt", "epoch=03-step=12-loss=-0.5.ckpt", []string{"03"}, false},
+		{"of two names the one before the star", "{run}-{n}-*.ckpt", "exp-1-03-x.ckpt", []string{"exp-1", "03"}, false},
+		{"a star in the next segment does not count", "{n}-/*.ckpt", "a-b-/x.ckpt", []string{"a-b"}, false},
 		{"star may be nothing", "a*{n}", "a3", []string{"3"}, false},
 		{"star stays in its segment", "a*.ckpt", "a/b.ckpt", nil, false},
 		{"question mark", "e?-{n}", "e1-3", []string{"3"}, false},

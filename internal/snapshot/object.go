@@ -34,8 +34,15 @@ func python3Name(name string) string {
 	return name
 }
 
-// isTensor tells whether calling the object's class would make a tensor or a part of one.
-func isTensor(o *pickle.Object) bool {
+// isTensor tells whether a value is a tensor or a part of one.
+func isTensor(v any) bool {
+	if _, ok := v.(*pickle.TensorCall); ok {
+		return true
+	}
+	o, ok := v.(*pickle.Object)
+	if !ok {
+		return false
+	}
 	name := className(o)
 	return strings.HasPrefix(name, "torch._utils._rebuild_") ||
 		strings.HasPrefix(name, "torch._tensor._rebuild_") ||

@@ -228,7 +228,7 @@ func (t *translator) complete(sections, other *pickle.Dict, from string) bool {
 func (t *translator) takeTensors(ours, theirs *pickle.Dict, at Note) bool {
 	taken := false
 	for key, value := range theirs.All() {
-		if o, ok := value.(*pickle.Object); !ok || !isTensor(o) {
+		if !isTensor(value) {
 			continue
 		}
 		if mine, _ := ours.Get(key); mine == value {

@@ -164,14 +164,20 @@ func TestTranslateNamesTensorsLeftOut(t *testing.T) {
 }
 
 func TestTranslateTakesTensorsThatFilesCannotHold(t *testing.T) {
-	s, err := Translate(Input{Preset: PresetPtychoPINN, Files: torchFiles(nil), Hypers: []Hyper{{"net", torchHyper()}}})
+	data, err := pickle.Encode(torchHyper())
 	require.NoError(t, err)
-	require.Equal(t, SourceFiles, s.Source)
-	require.Equal(t, int64(64), must(s.Params.Get("N")))
-	require.Equal(t, true, must(s.Params.Get("probe.mask")))
-	require.IsType(t, &pickle.Object{}, must(s.Scaling.Model.Get("probe_mask_tensor")))
-	require.Equal(t, "Unsupervised", must(s.Scaling.Model.Get("mode")))
-	require.Len(t, noteTexts(s.Notes, NoteTaken), 1)
+	read, err := pickle.Decode(data)
+	require.NoError(t, err)
+	for _, hyper := range []any{torchHyper(), read.Value} {
+		s, err := Translate(Input{Preset: PresetPtychoPINN, Files: torchFiles(nil), Hypers: []Hyper{{"net", hyper}}})
+		require.NoError(t, err)
+		require.Equal(t, SourceFiles, s.Source)
+		require.Equal(t, int64(64), must(s.Params.Get("N")))
+		require.Equal(t, true, must(s.Params.Get("probe.mask")))
+		require.True(t, isTensor(must(s.Scaling.Model.Get("probe_mask_tensor"))))
+		require.Equal(t, "Unsupervised", must(s.Scaling.Model.Get("mode")))
+		require.Len(t, noteTexts(s.Notes, NoteTaken), 1)
+	}
 }
 
 func TestTranslateScaling(t *testing.T) {

@@ -17,10 +17,12 @@ type Stage struct {
 	store *Local
 }
 
-// Stage makes an empty staging directory.
+// Stage makes an empty staging directory. It may be called from any goroutine.
 func (l *Local) Stage() (*Stage, error) {
+	l.mu.Lock()
 	l.staged++
 	path := l.staging(l.id + "." + strconv.Itoa(l.staged))
+	l.mu.Unlock()
 	if err := os.Mkdir(path, 0o777); err != nil {
 		return nil, fmt.Errorf("make staging directory: %w", err)
 	}
@@ -71,6 +73,12 @@ func renameNew(from, to string) error {
 // makeDirs is MkdirAll that syncs the parent of every directory it makes.
 func makeDirs(path string) error {
 	err := os.Mkdir(path, 0o777)
+	if errors.Is(err, os.ErrNotExist) {
+		if err := makeDirs(filepath.Dir(path)); err != nil {
+			return err
+		}
+		err = os.Mkdir(path, 0o777) // once: below /proc there is never room
+	}
 	switch {
 	case err == nil:
 		return syncDir(filepath.Dir(path))
@@ -80,11 +88,6 @@ func makeDirs(path string) error {
 			return &os.PathError{Op: "mkdir", Path: path, Err: unix.ENOTDIR}
 		}
 		return err
-	case errors.Is(err, os.ErrNotExist):
-		if err := makeDirs(filepath.Dir(path)); err != nil {
-			return err
-		}
-		return makeDirs(path)
 	}
 	return err
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,7 +27,10 @@ const (
 // Local is an artifact directory on a local file system, opened for publishing.
 type Local struct {
 	dir    string
-	marker string   // a file that every published directory holds
+	marker string // a file that every published directory holds
+
+	mu     sync.Mutex // guards what follows, which Renew replaces
+	where  place
 	id     string   // of this process's staging directories
 	lock   *os.File // of the id
 	daemon *os.File // of the whole directory, if taken
@@ -38,16 +42,27 @@ type Local struct {
 // directories above them.
 func Open(dir, marker string) (*Local, error) {
 	l := &Local{dir: dir, marker: marker}
-	if err := makeDirs(filepath.Join(dir, stagingName)); err != nil {
-		return nil, fmt.Errorf("prepare the artifact directory: %w", err)
-	}
-	if err := l.claim(); err != nil {
-		return nil, fmt.Errorf("prepare the staging directory below %q: %w", dir, err)
+	if err := l.prepare(); err != nil {
+		return nil, err
 	}
 	if err := l.sweep(); err != nil {
 		return nil, errors.Join(fmt.Errorf("sweep the staging directory below %q: %w", dir, err), l.Close())
 	}
 	return l, nil
+}
+
+// prepare makes the directories that are missing and claims a place for staging.
+func (l *Local) prepare() (err error) {
+	if err := makeDirs(filepath.Join(l.dir, stagingName)); err != nil {
+		return fmt.Errorf("prepare the artifact directory: %w", err)
+	}
+	if l.where, err = placeAt(l.dir); err != nil {
+		return fmt.Errorf("prepare the artifact directory: %w", err)
+	}
+	if err := l.claim(); err != nil {
+		return fmt.Errorf("prepare the staging directory below %q: %w", l.dir, err)
+	}
+	return nil
 }
 
 // Dir returns the path of the artifact directory.
@@ -117,6 +132,12 @@ func isHeldNow(path string) bool {
 // Lock takes the artifact directory for a daemon, until Close. The error wraps [ErrLocked] when
 // another daemon has it.
 func (l *Local) Lock() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lockDir()
+}
+
+func (l *Local) lockDir() error {
 	path := filepath.Join(l.dir, lockName)
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
@@ -142,6 +163,8 @@ func (l *Local) Lock() error {
 
 // Close gives up the locks and removes this process's staging directories.
 func (l *Local) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	var errs []error
 	entries, err := os.ReadDir(l.staging(""))
 	errs = append(errs, err)

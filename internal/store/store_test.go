@@ -136,3 +136,9 @@ func TestOpenWhereAFileIsInTheWay(t *testing.T) {
 	_, err := Open(path, marker)
 	require.ErrorContains(t, err, "not a directory")
 }
+
+// The kernel says that nothing is there, before and after the directory above was made.
+func TestOpenWhereNoDirectoryCanBe(t *testing.T) {
+	_, err := Open("/proc/artifacts/deep", marker)
+	require.ErrorIs(t, err, os.ErrNotExist)
+}

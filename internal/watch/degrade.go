@@ -13,7 +13,6 @@ func (o *owner) follow(d *dir) {
 		o.unfollow(d)
 	case o.degraded != nil && !d.watched: // until heal
 	default:
-		o.enter("watch", d, "")
 		o.chain.ops++
 		o.watch(d)
 	}
@@ -92,6 +91,7 @@ func (o *owner) heal() {
 		if d.mount == nil || d.watched {
 			continue
 		}
+		o.enter("watch", d, "")
 		if o.follow(d); d.watched {
 			o.enqueue(d) // for what changed since it was looked at last
 		}

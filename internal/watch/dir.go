@@ -95,7 +95,7 @@ func (o *owner) read(ctx context.Context, d *dir) error {
 	if err != nil {
 		return &fs.PathError{Op: "stat", Path: d.path(), Err: err}
 	}
-	if d.mount != nil && (st.id() != d.id || at != d.mount.at) {
+	if d.mount != nil && (at != d.mount.at || d.watched && st.id() != d.id) {
 		o.replaced(d)
 		return nil
 	}
@@ -118,7 +118,8 @@ func (o *owner) read(ctx context.Context, d *dir) error {
 	return nil
 }
 
-// replaced handles another directory under the name of a known one.
+// replaced handles another directory under the name of a known one, whose watch is with the old one. Where
+// there is no watch, a listing is enough, and inode numbers mean less: some FUSE servers make them up.
 func (o *owner) replaced(d *dir) {
 	if d.parent == nil {
 		o.checkRootSoon()
@@ -154,8 +155,10 @@ func changedLongAgo(st Stat, on *mount, now time.Time) bool {
 
 func (o *owner) entries(ctx context.Context, d *dir, fd int) error {
 	prefix := d.join("")
-	for ctx.Err() == nil {
-		o.enter("list", d, "")
+	for batch := 0; ctx.Err() == nil; batch++ {
+		if batch > 1 {
+			o.enter("list", d, "")
+		}
 		o.chain.ops++
 		entries, err := readDirents(fd, o.buffer[:])
 		if err != nil {
@@ -325,6 +328,9 @@ func (o *owner) identify(d *dir, id fileID) {
 	o.forget(other)
 	if !d.forgotten {
 		o.ids[id] = d
+	}
+	if other.parent != nil && !other.parent.forgotten {
+		o.known(other.parent, other.name) // for what may have taken its place
 	}
 }
 

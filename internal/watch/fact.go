@@ -30,11 +30,13 @@ const (
 	RootGone
 	// RootBack: the root can be listed again. Path is empty.
 	RootBack
+	// Unlisted: a directory below the root that cannot be listed, for Reason. Told by [Once] alone.
+	Unlisted
 )
 
 var kindNames = [...]string{
 	Settled: "settled", Waiting: "waiting", Unusable: "unusable", Gone: "gone",
-	Listed: "listed", RootGone: "root gone", RootBack: "root back",
+	Listed: "listed", RootGone: "root gone", RootBack: "root back", Unlisted: "unlisted",
 }
 
 // String returns the kind in lower case, such as "root gone".

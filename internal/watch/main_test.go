@@ -30,17 +30,18 @@ func TestMain(m *testing.M) {
 }
 
 // patience is how long a test waits for what must happen.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 func wantCheckpoints(rel string) bool { return strings.HasSuffix(rel, ".ckpt") }
 
 func options(root string) Options {
 	return Options{
-		Root:   root,
-		Want:   wantCheckpoints,
-		Settle: 40 * time.Millisecond,
-		Rescan: time.Hour,
-		Logger: zerolog.Nop(),
+		Root:    root,
+		Want:    wantCheckpoints,
+		Settle:  40 * time.Millisecond,
+		Rescan:  time.Hour,
+		PollOps: 10_000_000,
+		Logger:  zerolog.Nop(),
 	}
 }
 
@@ -76,17 +77,23 @@ func start(t *testing.T, opts Options, change ...func(*Watcher)) *run {
 				running = false
 			}
 		}
-		for _, fact := range r.seen {
-			if fact.File != nil {
-				fact.File.Close()
-			}
-		}
+		r.release()
 		require.Equal(t, before, openFiles(t), "descriptors left open")
 	})
 	return r
 }
 
 func (r *run) keep(fact Fact) { r.seen = append(r.seen, fact) }
+
+// release closes the files that were told so far, and forgets what was told.
+func (r *run) release() {
+	for _, fact := range r.seen {
+		if fact.File != nil {
+			fact.File.Close()
+		}
+	}
+	r.seen = nil
+}
 
 // until receives facts up to the first that matches.
 func (r *run) until(what string, match func(Fact) bool) Fact {
@@ -101,7 +108,25 @@ func (r *run) until(what string, match func(Fact) bool) Fact {
 				return fact
 			}
 		case <-timeout.C:
-			require.FailNow(r.t, "never told: "+what, "told so far: %v", r.seen)
+			require.FailNow(r.t, "never told: "+what, "told last: %v", r.seen[max(0, len(r.seen)-50):])
+		}
+	}
+}
+
+// state waits for a state of the watcher, while facts are received.
+func (r *run) state(what string, match func(State) bool) {
+	r.t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	timeout := time.NewTimer(patience)
+	defer timeout.Stop()
+	for !match(r.w.State()) {
+		select {
+		case fact := <-r.facts:
+			r.keep(fact)
+		case <-tick.C:
+		case <-timeout.C:
+			require.FailNow(r.t, "never was: "+what, "%+v", r.w.State())
 		}
 	}
 }

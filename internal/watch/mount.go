@@ -3,7 +3,6 @@ package watch
 import (
 	"cmp"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -134,13 +133,14 @@ func (o *owner) remounts() {
 	}
 }
 
-// remount looks anew at a directory on or from which something was mounted.
+// remount looks anew at a directory on or from which something was mounted. Where it has a watch, that one
+// and those below are with the old file system; a polled one is found to be another when it is listed.
 func (o *owner) remount(rel string) {
 	d, name := o.find(rel)
 	if d == nil {
 		return
 	}
-	if child := d.dirs[name]; child != nil {
+	if child := d.dirs[name]; child != nil && child.watched {
 		o.forget(child)
 	}
 	o.examine(d, name)
@@ -162,7 +162,16 @@ func (o *owner) mountStates() []MountState {
 }
 
 // absolute is the path of rel for the kernel.
-func (o *owner) absolute(rel string) string { return filepath.Join(o.tree.path, rel) }
+func (o *owner) absolute(rel string) string {
+	switch {
+	case rel == ".":
+		return o.tree.path
+	case o.tree.path == "/":
+		return "/" + rel
+	default:
+		return o.tree.path + "/" + rel
+	}
+}
 
 // relative is the inverse of absolute for paths named by events.
 func (o *owner) relative(abs string) string {

@@ -32,7 +32,10 @@ const mountInfo = "/proc/self/mountinfo"
 // then found by the device numbers of what is listed.
 func openMountTable() *mountTable {
 	t := &mountTable{}
-	t.file, _ = os.Open(mountInfo)
+	// Not by os.Open: its poller would take the events that changed looks for.
+	if fd, err := unix.Open(mountInfo, unix.O_RDONLY|unix.O_CLOEXEC, 0); err == nil {
+		t.file = os.NewFile(uintptr(fd), mountInfo)
+	}
 	_, _ = t.update()
 	return t
 }

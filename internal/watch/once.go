@@ -3,13 +3,14 @@ package watch
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"time"
 )
 
 // Once lists the root, waits for files that have not settled yet, for two and a half settle times at
-// most, and returns one fact for every wanted file, sorted by path: Settled, Waiting or Unusable. The
-// caller closes the files; with Options.NoFiles there are none.
+// most, and returns one fact for every wanted file, sorted by path: Settled, Waiting or Unusable, and one
+// for every directory that is Unlisted. The caller closes the files; with Options.NoFiles there are none.
 //
 // It takes no notifications, so a file that appears after the listing is not in the answer. The error
 // is that of a root that cannot be opened, or ctx's.
@@ -32,6 +33,9 @@ func Once(ctx context.Context, opts Options) ([]Fact, error) {
 	if err := ctx.Err(); err != nil {
 		last.close()
 		return nil, err
+	}
+	for d, err := range o.failed {
+		last.keep(Fact{Path: d.path(), Kind: Unlisted, Reason: fmt.Errorf("cannot be listed: %w", err)})
 	}
 	return last.sorted(), nil
 }
@@ -63,7 +67,7 @@ func (l lastFacts) keep(fact Fact) {
 		old.File.Close()
 	}
 	switch fact.Kind {
-	case Settled, Waiting, Unusable:
+	case Settled, Waiting, Unusable, Unlisted:
 		l[fact.Path] = fact
 	default:
 		delete(l, fact.Path)

@@ -77,8 +77,8 @@ type Options struct {
 	Settle time.Duration
 	// Poll is the time between two passes over directories without a watch; the shortest effective
 	// settle time of the file systems concerned when zero. Within a tenth of it, so that watchers do not
-	// keep step. Slow file systems are polled less often, so that a pass takes no more than a twentieth of
-	// the time.
+	// keep step. Slow file systems are polled less often, so that a pass is at work for no more than a
+	// fifth of the time.
 	Poll time.Duration
 	// PollOps bounds the calls into the file system that passes make in a minute. They are spread
 	// evenly. A listing that was asked for, or that a lost event calls for, is not bounded, nor is what a

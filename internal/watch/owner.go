@@ -9,8 +9,8 @@ const (
 	// batch is how long events are collected before the paths that they name are looked at, so that a
 	// writer which writes in small pieces costs a look per batch and not per write.
 	batch = 10 * time.Millisecond
-	// busyShare is the reciprocal of the share of time that polling may be at work.
-	busyShare = 20
+	// busyShare is how many times as long as it was at work a pass rests at least.
+	busyShare = 4
 	// overflowShare is how many times as long as a listing took is waited before events that were lost
 	// meanwhile lead to another one.
 	overflowShare = 4

@@ -237,6 +237,7 @@ func (o *owner) finish() {
 	if o.polledDirs() > 0 {
 		o.nextPoll = latest(p.started.Add(jitter(o.pollEvery())), now.Add(busyShare*p.busy))
 	}
+	o.chain.drop() // the receiver may take its time
 	o.announce(Fact{Kind: Listed})
 }
 

@@ -97,6 +97,9 @@ func (o *owner) closeRoot() {
 		o.notifier.close()
 		o.notifier = nil
 	}
+	if o.pass != nil {
+		o.scanStarted = time.Time{}
+	}
 	o.chain.drop()
 	o.tree.close()
 	o.table.close()

@@ -147,28 +147,6 @@ func TestFreshDeepDirectories(t *testing.T) {
 	}
 }
 
-func TestManyFilesAtOnce(t *testing.T) {
-	const files = 20_000
-	root := t.TempDir()
-	opts := options(root)
-	opts.NoFiles = true
-	r := start(t, opts)
-	r.fact(Listed, "")
-	for i := range files {
-		f, err := os.Create(filepath.Join(root, fmt.Sprintf("%05d.ckpt", i)))
-		require.NoError(t, err)
-		require.NoError(t, f.Close())
-	}
-	settled := map[string]bool{}
-	r.until("all files settled", func(f Fact) bool {
-		if f.Kind == Settled {
-			require.Nil(t, f.File)
-			settled[f.Path] = true
-		}
-		return len(settled) == files
-	})
-}
-
 func TestOddNames(t *testing.T) {
 	root := t.TempDir()
 	names := []string{

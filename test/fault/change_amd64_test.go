@@ -7,6 +7,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/bundlewatch/bundlewatch/test/internal/checker"
+	"github.com/bundlewatch/bundlewatch/test/internal/tracer"
 )
 
 // A member changes just before a read of it, whichever read that is: what is published, if anything, is
@@ -55,27 +58,27 @@ func (b *bench) changeBefore(n int, change func(*testing.T, string, []byte), com
 	b.Helper()
 	b.forget()
 	old := b.addSet("1", memberSize, 1)
-	allowed := []set{old}
-	x := &nth{n: n, chosen: b.readsMember, react: func(c call) reaction {
+	allowed := []checker.Set{old}
+	x := &tracer.Nth{N: n, Chosen: b.readsMember, React: func(c tracer.Call) tracer.Reaction {
 		next := newCheckpoint(b, memberSize, 77)
-		change(b.T, c.path, next.data)
+		change(b.T, c.Path, next.data)
 		if complete {
-			allowed = append(allowed, replaced(old, c.path, next.weights))
+			allowed = append(allowed, replaced(old, c.Path, next.weights))
 		}
-		return reaction{}
+		return tracer.Reaction{}
 	}}
-	r := trace(b, x.next, "once", "--config", b.config())
-	if x.met < n {
+	r := tracer.Run(b, x.Next, "once", "--config", b.config())
+	if _, ok := x.Hit(); !ok {
 		return false
 	}
-	got, err := published(b.artifacts)
+	got, err := checker.Published(b.artifacts)
 	require.NoError(b, err, "stderr: %s", r.Stderr)
 	*count += len(got)
 	b.requireAmong(got, allowed)
 
 	next := b.once()
 	b.requireNoStaging()
-	if got, err = published(b.artifacts); complete {
+	if got, err = checker.Published(b.artifacts); complete {
 		require.Zero(b, next.Code, next.Stderr)
 		require.True(b, holds(got, allowed[len(allowed)-1]), "the last version is not published: %s%s", next.Stdout, next.Stderr)
 	}
@@ -85,9 +88,9 @@ func (b *bench) changeBefore(n int, change func(*testing.T, string, []byte), com
 }
 
 // replaced is a set with one member written anew.
-func replaced(s set, path, weights string) set {
+func replaced(s checker.Set, path, weights string) checker.Set {
 	s = maps.Clone(s)
-	for _, role := range roles {
+	for _, role := range checker.Roles {
 		if strings.Contains(path, role) {
 			s[role] = weights
 		}
@@ -95,7 +98,7 @@ func replaced(s set, path, weights string) set {
 	return s
 }
 
-func holds(bundles map[string]set, s set) bool {
+func holds(bundles map[string]checker.Set, s checker.Set) bool {
 	for _, b := range bundles {
 		if maps.Equal(b, s) {
 			return true
@@ -105,7 +108,7 @@ func holds(bundles map[string]set, s set) bool {
 }
 
 // requireAmong wants every bundle to be one of the sets, and none to be published twice.
-func (b *bench) requireAmong(bundles map[string]set, sets []set) {
+func (b *bench) requireAmong(bundles map[string]checker.Set, sets []checker.Set) {
 	b.Helper()
 	require.LessOrEqual(b, len(bundles), len(sets), "bundles")
 	for key, s := range bundles {

@@ -1,175 +1,18 @@
 package fault
 
 import (
-	"archive/zip"
-	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
-	"errors"
-	"fmt"
-	"io"
-	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/bundlewatch/bundlewatch/test/internal/checker"
 )
 
-// The checker shares no code with the program: it knows the documented files of a bundle, sha256sum's
-// format and, from the standard library, zips.
-
-var bundleFiles = []string{"SHA256SUMS", "archive_tree.txt", "bundle_manifest.json", "wts.h5.zip"}
-
-// archiveEntries is what the archive of a set with one config file holds.
-var archiveEntries = []string{
-	"autoencoder/model.pth", "autoencoder/params.dill",
-	"bundlewatch/config/config.json", "bundlewatch/manifest.json",
-	"diffraction_to_obj/model.pth", "diffraction_to_obj/params.dill",
-	"manifest.dill",
-}
-
-// published finds the bundles below an artifact directory: by key, such as "r1/3" or "r1/3~2", the set
-// that each holds. The error is about anything that is neither a whole bundle nor a directory on the
-// way to one.
-func published(artifacts string) (map[string]set, error) {
-	found := make(map[string]set)
-	root := filepath.Join(artifacts, "w")
-	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if errors.Is(err, fs.ErrNotExist) && path == root {
-			return nil
-		}
-		if err != nil || d.IsDir() {
-			return err
-		}
-		dir := filepath.Dir(path)
-		key, err := filepath.Rel(root, dir)
-		if err != nil || found[key] != nil {
-			return err
-		}
-		found[key], err = readBundle(dir)
-		if err != nil {
-			return fmt.Errorf("bundle %q: %w", key, err)
-		}
-		return nil
-	})
-	return found, err
-}
-
-func readBundle(dir string) (set, error) {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, err
-	}
-	var names []string
-	for _, e := range entries {
-		names = append(names, e.Name())
-	}
-	if !slices.Equal(names, bundleFiles) {
-		return nil, fmt.Errorf("it holds %q", names)
-	}
-	if err := checkSums(dir); err != nil {
-		return nil, err
-	}
-	return readArchive(filepath.Join(dir, "wts.h5.zip"))
-}
-
-// checkSums does what sha256sum -c does, and wants every other file to be named.
-func checkSums(dir string) error {
-	sums, err := os.ReadFile(filepath.Join(dir, "SHA256SUMS"))
-	if err != nil {
-		return err
-	}
-	named := []string{"SHA256SUMS"}
-	for line := range strings.Lines(string(sums)) {
-		want, name, _ := strings.Cut(strings.TrimSpace(line), "  ")
-		data, err := os.ReadFile(filepath.Join(dir, name))
-		if err != nil {
-			return err
-		}
-		if got := digest(data); got != want {
-			return fmt.Errorf("%s has the digest %s instead of %s", name, got, want)
-		}
-		named = append(named, name)
-	}
-	if slices.Sort(named); !slices.Equal(named, bundleFiles) {
-		return fmt.Errorf("SHA256SUMS names %q", named)
-	}
-	return nil
-}
-
-// readArchive reads every entry, whose CRC archive/zip checks, and returns the weights.
-func readArchive(path string) (set, error) {
-	r, err := zip.OpenReader(path)
-	if err != nil {
-		return nil, err
-	}
-	defer r.Close()
-	contents, err := readEntries(&r.Reader)
-	if err != nil {
-		return nil, err
-	}
-	if names := slices.Sorted(maps.Keys(contents)); !slices.Equal(names, archiveEntries) {
-		return nil, fmt.Errorf("the archive holds %q", names)
-	}
-	s := make(set)
-	for _, role := range roles {
-		if s[role], err = weightsDigest(contents[role+"/model.pth"]); err != nil {
-			return nil, fmt.Errorf("%s/model.pth: %w", role, err)
-		}
-	}
-	return s, nil
-}
-
-func readEntries(r *zip.Reader) (map[string][]byte, error) {
-	contents := make(map[string][]byte)
-	for _, f := range r.File {
-		in, err := f.Open()
-		if err != nil {
-			return nil, err
-		}
-		data, err := io.ReadAll(in)
-		in.Close()
-		if err != nil {
-			return nil, fmt.Errorf("entry %q: %w", f.Name, err)
-		}
-		contents[f.Name] = data
-	}
-	return contents, nil
-}
-
-// weightsDigest is the digest of all storages of a model in their order.
-func weightsDigest(model []byte) (string, error) {
-	r, err := zip.NewReader(bytes.NewReader(model), int64(len(model)))
-	if err != nil {
-		return "", err
-	}
-	records, err := readEntries(r)
-	if err != nil {
-		return "", err
-	}
-	var storages [][]byte
-	for _, name := range slices.Sorted(maps.Keys(records)) {
-		if strings.HasPrefix(name, "archive/data/") {
-			storages = append(storages, records[name])
-		}
-	}
-	return digest(storages...), nil
-}
-
-func digest(parts ...[]byte) string {
-	sum := sha256.New()
-	for _, p := range parts {
-		sum.Write(p)
-	}
-	return hex.EncodeToString(sum.Sum(nil))
-}
-
 // among tells whether a set is one of several.
-func among(sets []set, s set) bool {
+func among(sets []checker.Set, s checker.Set) bool {
 	for _, known := range sets {
 		if maps.Equal(known, s) {
 			return true
@@ -179,9 +22,9 @@ func among(sets []set, s set) bool {
 }
 
 // requirePublished wants exactly these sets to be published, each whole and once.
-func (b *bench) requirePublished(want map[string]set) {
+func (b *bench) requirePublished(want map[string]checker.Set) {
 	b.Helper()
-	got, err := published(b.artifacts)
+	got, err := checker.Published(b.artifacts)
 	require.NoError(b, err)
 	require.Equal(b, want, got)
 }
@@ -189,20 +32,30 @@ func (b *bench) requirePublished(want map[string]set) {
 // The checker itself must notice what it is there for.
 func TestCheckerFindsTornBundles(t *testing.T) {
 	b := newBench(t)
-	want := map[string]set{"r1/1": b.addSet("1", 200_000, 1)}
+	want := map[string]checker.Set{"r1/1": b.addSet("1", 200_000, 1)}
 	b.mustOnce()
 	b.requirePublished(want)
-	for _, name := range bundleFiles {
+	for _, name := range checker.Files {
 		path := filepath.Join(b.artifacts, "w/r1/1", name)
 		data, err := os.ReadFile(path)
 		require.NoError(t, err)
 		require.NoError(t, os.Remove(path))
-		_, err = published(b.artifacts)
+		_, err = checker.Published(b.artifacts)
 		require.Error(t, err, "without %s", name)
 		require.NoError(t, os.WriteFile(path, data[:len(data)/2], 0o644))
-		_, err = published(b.artifacts)
+		_, err = checker.Published(b.artifacts)
 		require.Error(t, err, "with %s cut off", name)
 		require.NoError(t, os.WriteFile(path, data, 0o644))
 	}
 	b.requirePublished(want)
+}
+
+// allVisible tells whether there is a bundle for every set.
+func (b *bench) allVisible(want map[string]checker.Set) bool {
+	for key := range want {
+		if _, err := os.Stat(filepath.Join(b.artifacts, "w", key)); err != nil {
+			return false
+		}
+	}
+	return true
 }

@@ -1,91 +1,38 @@
 package fault
 
 import (
-	"fmt"
 	"maps"
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/bundlewatch/bundlewatch/test/internal/checker"
+	"github.com/bundlewatch/bundlewatch/test/internal/tracer"
 )
 
 // touchesArtifacts tells whether a call changes something in the artifact directory, or its entry in
 // the directory above.
-func (b *bench) touchesArtifacts(c call) bool {
-	return c.changes && (c.path == b.artifacts || c.path == b.dir || strings.HasPrefix(c.path, b.artifacts+"/"))
-}
-
-// nth reacts to the n-th of the chosen calls, counted from 1, and remembers which it was.
-type nth struct {
-	n      int
-	chosen func(call) bool
-	react  func(call) reaction
-	met    int
-	at     call
-}
-
-func (x *nth) next(c call) reaction {
-	if !x.chosen(c) {
-		return reaction{}
-	}
-	if x.met++; x.met != x.n {
-		return reaction{}
-	}
-	x.at = c
-	return x.react(c)
-}
-
-// tally is what was tried at the calls of one name, and what went wrong.
-type tally struct{ points, torn, lost, duplicated int }
-
-func (t *tally) add(o tally) {
-	t.points += o.points
-	t.torn += o.torn
-	t.lost += o.lost
-	t.duplicated += o.duplicated
-}
-
-type tallies map[string]*tally
-
-func (t tallies) of(name string) *tally {
-	if t[name] == nil {
-		t[name] = &tally{}
-	}
-	return t[name]
-}
-
-func (t tallies) total() tally {
-	var sum tally
-	for _, one := range t {
-		sum.add(*one)
-	}
-	return sum
-}
-
-func (t tallies) String() string {
-	var s strings.Builder
-	row := func(name string, one tally) {
-		fmt.Fprintf(&s, "\n| %-15s | %5d | %4d | %4d | %4d |", name, one.points, one.torn, one.lost, one.duplicated)
-	}
-	fmt.Fprintf(&s, "\n| %-15s | %5s | %4s | %4s | %4s |\n|---|---|---|---|---|", "system call", "tried", "torn", "lost", "dupl")
-	for _, name := range slices.Sorted(maps.Keys(t)) {
-		row(name, *t[name])
-	}
-	row("all", t.total())
-	return s.String()
+func (b *bench) touchesArtifacts(c tracer.Call) bool {
+	return c.Changes && (c.Path == b.artifacts || c.Path == b.dir || strings.HasPrefix(c.Path, b.artifacts+"/"))
 }
 
 // judge counts what an interrupted pass and the pass after it left.
-func (b *bench) judge(count *tally, want map[string]set) {
+func (b *bench) judge(count *tally, want map[string]checker.Set) {
 	b.Helper()
 	count.points++
-	if _, err := published(b.artifacts); err != nil {
+	if _, err := checker.Published(b.artifacts); err != nil {
 		count.torn++
 		b.Errorf("after the interruption: %v", err)
 	}
 	b.mustOnce()
-	got, err := published(b.artifacts)
+	b.compare(count, want)
+}
+
+// compare counts what is missing and what is too much.
+func (b *bench) compare(count *tally, want map[string]checker.Set) {
+	b.Helper()
+	got, err := checker.Published(b.artifacts)
 	require.NoError(b, err)
 	for key, s := range want {
 		if !maps.Equal(got[key], s) {
@@ -103,25 +50,24 @@ func (b *bench) judge(count *tally, want map[string]set) {
 // directory: whatever is there is whole, and the next pass publishes what is missing, and nothing twice.
 func TestKillBeforeEverySystemCall(t *testing.T) {
 	b := newBench(t)
-	want := map[string]set{"r1/1": b.addSet("1", memberSize, 1), "r1/2": b.addSet("2", memberSize, 11)}
+	want := map[string]checker.Set{"r1/1": b.addSet("1", memberSize, 1), "r1/2": b.addSet("2", memberSize, 11)}
 	counts := tallies{}
 	for n := 1; ; n++ {
 		b.forget()
-		x := &nth{n: n, chosen: b.touchesArtifacts, react: func(call) reaction { return reaction{kill: true} }}
-		r := trace(b, x.next, "once", "--config", b.config())
-		if x.met < n {
+		x := &tracer.Nth{N: n, Chosen: b.touchesArtifacts, React: func(tracer.Call) tracer.Reaction { return tracer.Reaction{Kill: true} }}
+		r := tracer.Run(b, x.Next, "once", "--config", b.config())
+		at, ok := x.Hit()
+		if !ok {
 			require.Zero(t, r.Code, r.Stderr)
 			b.requirePublished(want)
 			break
 		}
-		require.Equal(t, -1, r.Code, "killed before %s %q", x.at.name, x.at.path)
-		b.judge(counts.of(x.at.name), want)
-		require.False(t, t.Failed(), "killed before call %d: %s %q", n, x.at.name, x.at.path)
+		require.Equal(t, -1, r.Code, "killed before %s %q", at.Name, at.Path)
+		b.judge(counts.of(at.Name), want)
+		require.False(t, t.Failed(), "killed before call %d: %s %q", n, at.Name, at.Path)
 	}
-	t.Log(counts)
+	b.record(killOnce, counts)
 	for _, name := range []string{"write", "fsync", "renameat2", "mkdirat", "openat"} {
 		require.NotZero(t, counts.of(name).points, "no %s was met: the tracer sees too little", name)
 	}
-	total := counts.total()
-	require.Zero(t, total.torn+total.lost+total.duplicated)
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/bundlewatch/bundlewatch/test/internal/checker"
 )
 
 // rewriter writes both members of one set in place, again and again, as trainers do with last.ckpt.
@@ -54,7 +56,7 @@ func (w *rewriter) write(role string, c checkpoint, r *rand.Rand) error {
 func (w *rewriter) run(stop <-chan struct{}, versions []checkpoint) error {
 	r := rand.New(rand.NewPCG(7, 7))
 	for i := 0; ; i++ {
-		for _, role := range roles {
+		for _, role := range checker.Roles {
 			if err := w.write(role, versions[i%len(versions)], r); err != nil {
 				return err
 			}
@@ -85,14 +87,14 @@ func TestRewrittenInPlaceWhilePassesAreMade(t *testing.T) {
 	close(stop)
 	require.NoError(t, <-done)
 
-	got, err := published(b.artifacts)
+	got, err := checker.Published(b.artifacts)
 	require.NoError(t, err)
 	mixed := 0
 	for key, s := range got {
 		for role, weights := range s {
 			require.True(t, w.completed[role][weights], "%s: %s is no version that was completed", key, role)
 		}
-		if s[roles[0]] != s[roles[1]] {
+		if s[checker.Roles[0]] != s[checker.Roles[1]] {
 			mixed++
 		}
 	}

@@ -7,13 +7,14 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/bundlewatch/bundlewatch/test/internal/checker"
 	"github.com/bundlewatch/bundlewatch/test/internal/program"
 )
 
 // A daemon and four passes work on one artifact directory at once: each of 50 sets is published once.
 func TestManyInstancesPublishOnce(t *testing.T) {
 	b := newBench(t)
-	want := make(map[string]set)
+	want := make(map[string]checker.Set)
 	for i := range 50 {
 		epoch := strconv.Itoa(i)
 		want["r1/"+epoch] = b.addSet(epoch, 400_000, uint64(10*i))

@@ -6,6 +6,7 @@ import glob
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import layouts
 from layouts import Watch, format_watches, fresh_watches, write_config
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+DOCS = os.path.join(HERE, "..", "..", "docs")
 FLIPS = 200
 
 
@@ -180,6 +182,30 @@ class Suite:
         self.report("fresh: published", published.problems(watches, 0))
         self.fresh_jobs = published.jobs(watches)
         self.read_everywhere("fresh", self.fresh_jobs)
+
+    def docs(self):
+        """The pages on loading are run as they stand: configs, shell and Python."""
+        with open(os.path.join(DOCS, "ptychopinn.md")) as f:
+            configs = re.findall(r"^```toml\n(.*?)^```$", f.read(), re.M | re.S)
+        environment = dict(os.environ, PATH=self.folder("bin") + os.pathsep + os.environ["PATH"])
+        os.makedirs(self.folder("bin"))
+        os.symlink(self.binary, self.folder("bin", "bundlewatch"))
+        for page, config, runs, least in (("ptychopinn.md", configs[0], "unified", 4), ("loading.md", configs[1], "pairs", 8)):
+            for i, (python, version) in enumerate(self.versions.items()):
+                here = self.folder(f"docs-{runs}{i}")
+                shutil.copytree(os.path.join(self.examples, runs), os.path.join(here, "runs"))
+                with open(os.path.join(here, "bundlewatch.toml"), "w") as f:
+                    f.write(config)
+                once = self.once("bundlewatch.toml", cwd=here)
+                p = subprocess.run([python, "-B", os.path.join(HERE, "docs.py"), os.path.join(DOCS, page)], cwd=here, env=environment,
+                                   stdout=subprocess.PIPE, text=True, check=True)
+                report = json.loads(p.stdout)
+                problems = report["problems"] + [f"exit code {once.code}: {once.stderr}"] * bool(once.code)
+                if report["blocks"] < least:
+                    problems.append(f"only {report['blocks']} blocks were run")
+                for line in report["skipped"]:
+                    print(f"SKIP: docs/{page}, {version}: {line}")
+                self.report(f"docs/{page}, {version}", problems, f"{report['blocks']} blocks")
 
     def self_test(self):
         """Broken bundles and expectations must be noticed by the checks above."""

@@ -1,104 +1,52 @@
 #!/usr/bin/env bash
 # Runs the service as an administrator would, in a Debian of its own under a real systemd: install, start,
-# bundles of another user's private files, reload, crash, stop, a bad reload, a bad restart, as another user.
+# bundles of another user's private files, reload, crash, stop, a bad reload, a bad restart, a stop while a
+# large set is packed, a watchdog that starves, each drop-in, and the service of a user.
 #
 #   BUNDLEWATCH_BIN  the binary to run; built from this checkout when unset
 #
-# Needs root, and debootstrap and systemd-nspawn, which are installed where apt-get can. The Debian is kept
-# in the cache directory and never written to: remove it to get a newer one.
+# See machine.sh for what it needs and installs.
 set -euo pipefail
 
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-cache=${XDG_CACHE_HOME:-$HOME/.cache}/bundlewatch/systemd
-debian=$cache/debian-12
-packages=systemd,dbus,procps
-artifacts=/var/lib/bundlewatch/artifacts
-work=
-nspawn=
-leader=
-
-skip() {
-  echo "SKIP: service under systemd: $*"
-  exit 0
-}
+# shellcheck source=machine.sh
+. "$repo/test/systemd/machine.sh"
+state=/var/lib/bundlewatch
+artifacts=$state/artifacts
+drop_ins=/usr/local/share/doc/bundlewatch/drop-ins
+# CAP_DAC_READ_SEARCH is bit 2, CAP_LEASE is bit 28 (linux/capability.h).
+readonly capabilities=0000000010000004 no_capabilities=0000000000000000
 
 fail() {
   echo "FAIL: $*" >&2
-  [ -z "$leader" ] || inside journalctl --no-pager --unit=bundlewatch --lines=40 >&2 || true
+  if [ -n "$leader" ]; then
+    inside journalctl --no-pager --unit=bundlewatch --lines=40 >&2 || true
+    [ -z "${alice:-}" ] || inside journalctl --no-pager "_UID=$alice" --lines=40 >&2 || true
+  fi
   exit 1
 }
-
-install_tools() {
-  local missing=()
-  command -v debootstrap >/dev/null || missing+=(debootstrap)
-  command -v systemd-nspawn >/dev/null || missing+=(systemd-container)
-  [ ${#missing[@]} -gt 0 ] || return 0
-  command -v apt-get >/dev/null || skip "${missing[*]} not installed, and there is no apt-get"
-  { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}"; } \
-    >"$cache/apt.log" 2>&1 </dev/null || skip "apt-get could not install ${missing[*]}, see $cache/apt.log"
-}
-
-build_debian() {
-  [ "$(cat "$debian.complete" 2>/dev/null)" != "$packages" ] || return 0
-  rm -rf "$debian" "$debian.complete"
-  timeout 300 debootstrap --variant=minbase --include="$packages" bookworm "$debian" >"$cache/debootstrap.log" 2>&1 </dev/null ||
-    skip "debootstrap could not build Debian 12, see $cache/debootstrap.log"
-  echo "$packages" >"$debian.complete"
-}
-
-inside() { # inside COMMAND...: run in the booted Debian
-  timeout 60 nsenter --target "$leader" --mount --uts --ipc --net --pid --root --wd \
-    env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin TERM=dumb "$@" </dev/null
-}
-
-eventually() { # eventually SECONDS COMMAND...: until it succeeds
-  local end=$((SECONDS + $1))
-  shift
-  until "$@" >/dev/null 2>&1; do
-    [ $SECONDS -lt $end ] || return 1
-    sleep 0.2
-  done
-}
-
-find_leader() { leader=$(pgrep --parent "$nspawn" --oldest); }
-
-is_up() { inside systemctl is-system-running | grep -qE 'running|degraded'; }
-
-boot() {
-  # All that is written goes to memory and is gone with the machine.
-  systemd-nspawn --quiet --directory="$debian" --volatile=overlay --bind-ro="$work/host:/host" --boot \
-    --private-network --register=no --keep-unit --hostname=bundlewatch-test >"$work/console.log" 2>&1 </dev/null &
-  nspawn=$!
-  if ! eventually 15 find_leader || ! eventually 60 is_up; then
-    skip "systemd does not boot in a container here: $(tail -n 1 "$work/console.log" | tr -cd '[:print:]')"
-  fi
-}
-
-clean_up() {
-  if [ -n "$nspawn" ] && kill -TERM "$nspawn" 2>/dev/null; then
-    eventually 20 gone "$nspawn" || kill -KILL ${leader:+"$leader"} "$nspawn" 2>/dev/null || true
-    wait "$nspawn" 2>/dev/null || true
-  fi
-  [ -z "$work" ] || rm -rf "$work"
-}
-
-gone() { ! kill -0 "$1" 2>/dev/null; }
 
 prepare() {
   local host=$work/host
   mkdir -p "$host"
   if [ -n "${BUNDLEWATCH_BIN:-}" ]; then
-    cp "$BUNDLEWATCH_BIN" "$host/bundlewatch"
+    cp "$BUNDLEWATCH_BIN" "$work/bundlewatch"
   else
-    (cd "$repo" && CGO_ENABLED=0 go build -trimpath -o "$host/bundlewatch" ./cmd/bundlewatch)
+    (cd "$repo" && CGO_ENABLED=0 go build -trimpath -o "$work/bundlewatch" ./cmd/bundlewatch)
   fi
-  cp -r "$repo/systemd" "$repo/examples/runs" "$host/"
+  make -s -C "$repo" install BINARY="$work/bundlewatch" DESTDIR="$host/root" >"$work/install.log" 2>&1 ||
+    fail "make install: $(cat "$work/install.log")"
+  cp -r "$repo/examples/runs" "$host/"
   write_config >"$host/bundlewatch.toml" pairs
   write_config >"$host/more.toml" pairs unified
   { write_config pairs && echo 'nonsense = true'; } >"$host/bad.toml"
+  { write_config pairs && write_big_watch; } >"$host/big.toml"
+  { write_config pairs && printf '[http]\nlisten = "127.0.0.1:9464"\n'; } >"$host/http.toml"
+  write_config pairs | sed 's|/home/trainer|/home/alice|; s|^dir = .*|dir = "/home/alice/.local/share/bundlewatch/artifacts"|' \
+    >"$host/alice.toml"
   # The archives are the same wherever they are made.
   sed "s|$artifacts|$work/expected|; s|/home/trainer|$host|" "$host/more.toml" >"$work/once.toml"
-  "$host/bundlewatch" once --config "$work/once.toml" >"$work/once.log" 2>&1 ||
+  "$work/bundlewatch" once --config "$work/once.toml" >"$work/once.log" 2>&1 ||
     fail "bundlewatch once: $(cat "$work/once.log")"
   chmod -R a+rX "$work"
 }
@@ -113,23 +61,45 @@ write_config() { # write_config WATCH...: those watches of the example, with the
   done
 }
 
+write_big_watch() {
+  cat <<'END'
+[[watch]]
+name = "big"
+root = "/home/trainer/big"
+settle = "100ms"
+[watch.members]
+a = "{run}-a.safetensors"
+b = "{run}-b.safetensors"
+END
+}
+
 install_service() {
-  inside install -m 755 /host/bundlewatch /usr/bin/bundlewatch
-  inside install -D -m 644 -t /etc/systemd/system /host/systemd/bundlewatch.service
-  inside install -D -m 644 -t /usr/lib/sysusers.d /host/systemd/sysusers.d/bundlewatch.conf
+  inside cp -r /host/root/. /
   inside systemd-sysusers
+  inside systemd-tmpfiles --create bundlewatch.conf
   inside install -D -m 644 /host/bundlewatch.toml /etc/bundlewatch/bundlewatch.toml
+  [ "$(inside stat --format=%a:%U:%G "$state" "$artifacts")" = "$(printf '%s\n' 750:bundlewatch:bundlewatch{,})" ] ||
+    fail "systemd-tmpfiles made $(inside ls -ld "$state" "$artifacts")"
+  inside /lib/systemd/systemd-sysctl --cat-config | says '^fs.inotify.max_user_watches' || fail "systemd-sysctl does not find the file"
   # Another user's files, closed to everyone else, as Lightning leaves them.
   inside useradd --create-home trainer
   inside cp -r /host/runs /home/trainer/runs
+  inside mkdir /home/trainer/big /home/trainer/project
   inside chown -R trainer: /home/trainer
   inside chmod -R u=rwX,go= /home/trainer
   inside systemctl daemon-reload
+  echo "install: make install, systemd-sysusers and systemd-tmpfiles"
 }
 
 archives() { # archives WATCH...: digest and key of each, of the expected ones and of the service's
+  archives_in "$artifacts" "$@"
+}
+
+archives_in() { # archives_in DIRECTORY WATCH...
+  local dir=$1
+  shift
   (cd "$work/expected" && find "$@" -name wts.h5.zip -exec sha256sum {} + | sort -k 2) >"$work/want"
-  inside sh -c "cd $artifacts && find $* -name wts.h5.zip -exec sha256sum {} + | sort -k 2" >"$work/got"
+  inside sh -c "cd $dir && find $* -name wts.h5.zip -exec sha256sum {} + | sort -k 2" >"$work/got"
   [ -s "$work/want" ] && cmp "$work/want" "$work/got"
 }
 
@@ -139,6 +109,19 @@ status_says() { show StatusText | grep -F "$1"; }
 
 is_failed() { [ "$(show ActiveState)" = failed ]; }
 
+configure() { inside install -m 644 "/host/$1" /etc/bundlewatch/bundlewatch.toml; }
+
+as_service() { inside setpriv --reuid=bundlewatch --regid=bundlewatch --clear-groups "$@"; }
+
+# In the mount namespace of the service, where root itself can write only what the service's unit opens.
+can_write() { # can_write DIRECTORY
+  inside nsenter --target "$(show MainPID)" --mount touch "$1/probe" 2>/dev/null && inside rm "$1/probe"
+}
+
+process_capabilities() { # process_capabilities PID
+  inside sed -n 's/^CapEff:\t//p; s/^CapBnd:\t//p' "/proc/$1/status" | sort -u
+}
+
 no_errors() { # the journal holds nothing of priority err or worse
   local errors
   errors=$(inside journalctl --quiet --no-pager --unit=bundlewatch --priority=err) || fail "journalctl: $errors"
@@ -147,25 +130,93 @@ no_errors() { # the journal holds nothing of priority err or worse
 
 all_closed() { # the manifests say that leases proved every member closed
   local unproven
-  unproven=$(inside grep -rhF --include=bundle_manifest.json '"closed":' "$artifacts" | grep -vF '"closed": "yes') || true
+  unproven=$(inside grep -rhF --include=bundle_manifest.json '"closed":' "$1" | grep -vF '"closed": "yes') || true
   [ -z "$unproven" ] || fail "leases were not granted: $unproven"
+}
+
+no_litter() {
+  local litter
+  litter=$(inside find "$artifacts/.staging" -mindepth 1)
+  [ -z "$litter" ] || fail "left behind: $litter"
+}
+
+must_verify() {
+  as_service bundlewatch verify "$artifacts" >"$work/verify.log" 2>&1 || fail "bundlewatch verify: $(cat "$work/verify.log")"
 }
 
 test_start() {
   inside systemctl start bundlewatch || fail "the service does not start"
   [ "$(show ActiveState)" = active ] || fail "the service is $(show ActiveState)"
   eventually 60 archives pairs || fail "bundles of the first config: $(diff "$work/want" "$work/got")"
-  inside setpriv --reuid=bundlewatch --regid=bundlewatch --clear-groups bundlewatch verify "$artifacts" >"$work/verify.log" 2>&1 ||
-    fail "bundlewatch verify: $(cat "$work/verify.log")"
-  all_closed
-  [ "$(inside stat --format=%a:%U /var/lib/bundlewatch)" = 750:bundlewatch ] || fail "bundles of private files are open to others"
+  must_verify
+  all_closed "$artifacts"
+  [ "$(inside stat --format=%a:%U "$state")" = 750:bundlewatch ] || fail "bundles of private files are open to others"
   echo "start: $(wc -l <"$work/got") bundles of private files; $(show StatusText)"
+}
+
+test_sandbox() {
+  local pid
+  pid=$(show MainPID)
+  [ "$(process_capabilities "$pid")" = "$capabilities" ] || fail "capabilities: $(process_capabilities "$pid")"
+  [ "$(inside ps -o user= "$pid")" = bundlewat+ ] || [ "$(inside ps -o user= "$pid")" = bundlewatch ] ||
+    fail "it runs as $(inside ps -o user= "$pid")"
+  ! can_write /home/trainer/runs || fail "the service could write into the runs"
+  ! can_write /etc || fail "the service could write into /etc"
+  can_write "$artifacts" || fail "the service cannot write into its artifact directory"
+  [ "$(inside readlink "/proc/$pid/ns/net")" != "$(inside readlink /proc/1/ns/net)" ] || fail "the service has a network"
+  [ "$(show IOSchedulingClass):$(show CPUWeight):$(show Nice)" = 3:20:10 ] ||
+    fail "I/O class, CPU weight and niceness are $(show IOSchedulingClass), $(show CPUWeight), $(show Nice)"
+  inside ionice -p "$pid" | says idle || fail "its I/O class is $(inside ionice -p "$pid")"
+  echo "sandbox: two capabilities, no network, idle I/O, nothing writable but $artifacts"
+}
+
+journal() { # journal PRIORITY: what the service itself logged with it
+  inside journalctl --quiet --no-pager --output=cat _SYSTEMD_UNIT=bundlewatch.service SYSLOG_IDENTIFIER=bundlewatch "PRIORITY=$1"
+}
+
+test_journal() {
+  local line field broken=/home/trainer/runs/pairs/broken/checkpoints
+  journal 6 >"$work/journal"
+  line=$(grep -m 1 -F '"message":"bundle published"' "$work/journal")
+  for field in level time watch key path bytes tensors seconds; do
+    grep -qF "\"$field\":" <<<"$line" || fail "no $field in the journal's line of a bundle: $line"
+  done
+  ! grep -v '^{"level":".*}$' "$work/journal" || fail "lines that are no JSON objects, see above"
+  inside install -D -m 600 -o trainer /dev/null "$broken/autoencoder-epoch=00.ckpt"
+  inside sh -c "head -c 5000 /dev/urandom >$broken/autoencoder-epoch=00.ckpt; cp $broken/autoencoder-epoch=00.ckpt $broken/diffraction_to_obj-epoch=00.ckpt"
+  eventually 30 has_refusal || fail "the journal does not tell of a refusal: $(journal 4)"
+  grep -F '"message":"refused"' "$work/refusals" | grep -F '"reason":' | says '"path":"/home/trainer/runs/pairs/broken' ||
+    fail "a refusal without reason and path: $(cat "$work/refusals")"
+  sleep 3
+  has_refusal
+  [ "$(sort "$work/refusals" | uniq -c | awk '$1 > 1')" = "" ] && [ "$(grep -cF refused "$work/refusals")" -le 2 ] ||
+    fail "a refusal is repeated: $(cat "$work/refusals")"
+  inside rm -r /home/trainer/runs/pairs/broken
+  echo "journal: bundles with priority info, refusals with priority warning, each once, with stable fields"
+}
+
+has_refusal() { journal 4 >"$work/refusals" && grep -qF '"message":"refused"' "$work/refusals"; }
+
+has_verb() { inside bundlewatch help | says "^ +bundlewatch $1\b"; }
+
+status_as() { # status_as GROUP
+  inside setpriv --reuid=trainer --regid="$1" --clear-groups bundlewatch status --json --config /etc/bundlewatch/bundlewatch.toml
+}
+
+test_status() {
+  has_verb status || { echo "status: this binary has no such verb"; return; }
+  local sockets
+  sockets=$(inside find /run/bundlewatch -type s -exec stat --format=%a:%U:%G {} +)
+  [ "$sockets" = 660:bundlewatch:bundlewatch ] || fail "sockets in /run/bundlewatch: $sockets"
+  status_as bundlewatch >"$work/status.json" || fail "status for a member of the group: $(cat "$work/status.json")"
+  grep -qF /home/trainer/runs/pairs "$work/status.json" || fail "status does not show the root: $(cat "$work/status.json")"
+  ! status_as trainer >"$work/status.log" 2>&1 || fail "status answers to a user outside the group"
+  echo "status: socket of mode 660, for members of the group bundlewatch alone"
 }
 
 test_second_instance() {
   local status=0
-  inside setpriv --reuid=bundlewatch --regid=bundlewatch --clear-groups \
-    bundlewatch run --config /etc/bundlewatch/bundlewatch.toml >"$work/second.log" 2>&1 || status=$?
+  as_service bundlewatch run --config /etc/bundlewatch/bundlewatch.toml >"$work/second.log" 2>&1 || status=$?
   [ "$status" = 75 ] || fail "a second instance ended with $status: $(cat "$work/second.log")"
   echo "second instance: $(tail -n 1 "$work/second.log")"
 }
@@ -173,7 +224,7 @@ test_second_instance() {
 test_reload() {
   local pid
   pid=$(show MainPID)
-  inside install -m 644 /host/more.toml /etc/bundlewatch/bundlewatch.toml
+  configure more.toml
   inside systemctl reload bundlewatch || fail "systemctl reload"
   eventually 60 archives pairs unified || fail "bundles after the reload: $(diff "$work/want" "$work/got")"
   [ "$(show MainPID)" = "$pid" ] || fail "the reload made a new process"
@@ -192,22 +243,63 @@ test_crash() {
 test_stop() {
   inside systemctl stop bundlewatch || fail "systemctl stop"
   [ "$(show ActiveState):$(show Result)" = inactive:success ] || fail "stopped as $(show ActiveState), $(show Result)"
-  local litter
-  litter=$(inside find "$artifacts/.staging" -mindepth 1)
-  [ -z "$litter" ] || fail "left behind: $litter"
+  no_litter
   no_errors
   echo "stop: no error in the journal, nothing left in .staging"
 }
 
+write_big_member() { # write_big_member FILE: 768 MiB of zeros, as safetensors
+  inside bash -c '
+    set -e
+    header="{\"w\":{\"dtype\":\"U8\",\"shape\":[805306368],\"data_offsets\":[0,805306368]}}"
+    { printf "\\x$(printf %02x ${#header})\0\0\0\0\0\0\0"; printf %s "$header"; } >"$1"
+    truncate --size=+805306368 "$1"' - "$1"
+}
+
+# Stops the service as soon as something is being written into the stage.
+stop_while_packing() {
+  inside timeout 50 bash -c '
+    until find "$1/.staging" -mindepth 2 -name wts.h5.zip -size +1M 2>/dev/null | grep . >/dev/null; do sleep 0.01; done
+    systemctl stop bundlewatch' - "$artifacts"
+}
+
+big_bundles() { inside find "$artifacts/big" -name bundle_manifest.json 2>/dev/null || true; }
+
+has_one_big_bundle() { [ "$(big_bundles | wc -l)" = 1 ]; }
+
+test_stop_while_packing() {
+  configure big.toml
+  inside systemctl start bundlewatch || fail "the service does not start"
+  write_big_member /home/trainer/big/r-a.safetensors
+  write_big_member /home/trainer/big/r-b.safetensors
+  local started=$SECONDS
+  stop_while_packing || fail "no packing of the large set was seen"
+  [ "$(show ActiveState):$(show Result):$(show ExecMainStatus)" = inactive:success:0 ] ||
+    fail "stopped while packing as $(show ActiveState), $(show Result), exit code $(show ExecMainStatus)"
+  no_litter
+  local found
+  found=$(big_bundles | wc -l)
+  must_verify
+  inside systemctl start bundlewatch || fail "the service does not start again"
+  eventually 60 has_one_big_bundle || fail "bundles of the large set: $(big_bundles)"
+  must_verify
+  inside systemctl stop bundlewatch || fail "systemctl stop"
+  no_litter
+  no_errors
+  inside rm -r "$artifacts/big" /home/trainer/big
+  echo "stop while packing 1.5 GiB: exit code 0 after $((SECONDS - started)) s at most, $found bundles, nothing left; bundled after the next start"
+}
+
 test_bad_reload() {
+  configure more.toml
   inside systemctl start bundlewatch || fail "the service does not start again"
   local pid
   pid=$(show MainPID)
-  inside install -m 644 /host/bad.toml /etc/bundlewatch/bundlewatch.toml
+  configure bad.toml
   inside systemctl reload bundlewatch || fail "systemctl reload"
   eventually 20 status_says "old config stays in force" || fail "the status after a bad reload: $(show StatusText)"
   [ "$(show ActiveState):$(show MainPID)" = "active:$pid" ] || fail "a bad reload ended the service"
-  inside journalctl --no-pager --unit=bundlewatch | grep -qF nonsense || fail "the journal does not name the unknown key"
+  inside journalctl --no-pager --unit=bundlewatch | says nonsense || fail "the journal does not name the unknown key"
   echo "bad reload: $(show StatusText)"
 }
 
@@ -219,16 +311,160 @@ test_bad_restart() {
   echo "bad restart: exit code 78, not tried again"
 }
 
-test_as_user() {
-  inside install -m 644 /host/bundlewatch.toml /etc/bundlewatch/bundlewatch.toml
-  inside install -D -m 644 -t /etc/systemd/system/bundlewatch.service.d /host/systemd/drop-ins/as-user.conf
-  inside rm -r "$artifacts"
+override() { # override TEXT: a drop-in of this test, "" for none
+  inside rm -rf /run/systemd/system/bundlewatch.service.d
+  [ -z "$1" ] || inside sh -c "mkdir -p /run/systemd/system/bundlewatch.service.d && printf '%b' '$1' >/run/systemd/system/bundlewatch.service.d/test.conf"
   inside systemctl daemon-reload
-  inside systemctl start bundlewatch || fail "the service does not start as the user who trains"
+}
+
+# A process that does not go on is ended by the watchdog and started anew.
+test_watchdog() {
+  configure more.toml
+  override '[Service]\nWatchdogSec=2\nRestartSec=0\n'
+  inside systemctl reset-failed bundlewatch
+  inside systemctl start bundlewatch || fail "the service does not start"
+  sleep 5
+  [ "$(show NRestarts)" = 0 ] || fail "the watchdog ended a service that goes on"
+  local pid
+  pid=$(show MainPID)
+  inside kill -STOP "$pid"
+  eventually 30 is_restarted || fail "after a stall the service is $(show ActiveState) with $(show NRestarts) restarts"
+  [ "$(show MainPID)" != "$pid" ] || fail "the watchdog did not end the process"
+  inside journalctl --no-pager --unit=bundlewatch --grep='Watchdog timeout' --quiet | says . || fail "it was not the watchdog"
+  inside journalctl --no-pager --unit=bundlewatch --grep='goroutine' --quiet | says . ||
+    fail "the journal does not show where the process stood"
+  sleep 1
+  archives pairs unified || fail "bundles after a stall: $(diff "$work/want" "$work/got")"
+  inside systemctl stop bundlewatch
+  override ''
+  no_litter
+  echo "watchdog: ended with a trace of every goroutine and started again, the same bundles"
+}
+
+use_drop_in() { # use_drop_in NAME...: instead of those that are used, and start
+  inside systemctl stop bundlewatch
+  inside rm -rf /etc/systemd/system/bundlewatch.service.d
+  local name
+  for name; do
+    inside install -D -m 644 -t /etc/systemd/system/bundlewatch.service.d "$drop_ins/$name.conf"
+  done
+  inside systemctl daemon-reload
+  inside systemctl start bundlewatch || fail "the service does not start with $*"
+}
+
+test_http() {
+  configure bundlewatch.toml
+  use_drop_in http
+  [ "$(inside readlink "/proc/$(show MainPID)/ns/net")" = "$(inside readlink /proc/1/ns/net)" ] || fail "the service has no network"
+  if inside bundlewatch check --config /host/http.toml >/dev/null 2>&1; then
+    configure http.toml
+    inside systemctl restart bundlewatch || fail "the service does not start with a listener"
+    eventually 20 answers || fail "no answer from http://127.0.0.1:9464/healthz"
+    echo "http: answers on the loopback interface"
+  else
+    echo "http: the drop-in opens the network; this binary has no listener"
+  fi
+  configure bundlewatch.toml
+}
+
+answers() {
+  inside bash -c 'exec 3<>/dev/tcp/127.0.0.1/9464 && printf "GET /healthz HTTP/1.0\r\n\r\n" >&3 && head -n 1 <&3' | grep -F ' 200 '
+}
+
+test_tidy() {
+  use_drop_in tidy
+  can_write /home/trainer/project || fail "the service cannot write into the root of [[tidy]]"
+  ! can_write /home/trainer/runs || fail "the service could write into the runs"
+  echo "tidy: only that root is writable"
+}
+
+test_no_capabilities() {
+  use_drop_in no-capabilities
+  [ "$(process_capabilities "$(show MainPID)")" = "$no_capabilities" ] || fail "it has capabilities"
+  inside systemctl stop bundlewatch
+  inside rm -r "$artifacts/pairs"
+  inside chmod -R go+rX /home/trainer
+  inside systemctl start bundlewatch || fail "the service does not start without capabilities"
+  eventually 60 archives pairs || fail "bundles without capabilities: $(diff "$work/want" "$work/got")"
+  inside grep -rhF --include=bundle_manifest.json '"closed":' "$artifacts" | says '"closed": "unknown' ||
+    fail "evidence without leases: $(inside grep -rhF '"closed":' "$artifacts")"
+  inside chmod -R u=rwX,go= /home/trainer
+  echo "without capabilities: $(wc -l <"$work/got") bundles of what all may read, whether closed is unknown"
+}
+
+test_as_user() {
+  inside systemctl stop bundlewatch
+  inside rm -r "$artifacts"
+  use_drop_in as-user
+  [ "$(process_capabilities "$(show MainPID)")" = "$no_capabilities" ] || fail "it has capabilities"
   eventually 60 archives pairs || fail "bundles as the user who trains: $(diff "$work/want" "$work/got")"
-  all_closed
+  all_closed "$artifacts"
   inside systemctl stop bundlewatch || fail "systemctl stop"
+  inside rm -r /etc/systemd/system/bundlewatch.service.d
   echo "as the user who trains, without capabilities: $(wc -l <"$work/got") bundles"
+}
+
+as_alice() { inside setpriv --reuid="$alice" --regid="$alice" --clear-groups env HOME=/home/alice XDG_RUNTIME_DIR="/run/user/$alice" "$@"; }
+
+alice_is_up() { as_alice systemctl --user is-system-running | says 'running|degraded'; }
+
+show_alice() { as_alice systemctl --user show --value --property="$1" bundlewatch-user; }
+
+start_manager_of_alice() {
+  inside useradd --create-home alice
+  alice=$(inside id -u alice)
+  inside loginctl enable-linger alice && eventually 20 alice_is_up
+}
+
+test_user_service() {
+  if ! start_manager_of_alice >"$work/alice.log" 2>&1; then
+    echo "SKIP: service of a user: no manager of a user in the container: $(tail -n 1 "$work/alice.log")"
+    return
+  fi
+  inside cp -r /host/runs /home/alice/runs
+  inside chown -R alice: /home/alice
+  inside chmod -R u=rwX,go= /home/alice
+  as_alice systemd-tmpfiles --user --create
+  [ "$(inside stat --format=%a:%U /home/alice/.local/share/bundlewatch/artifacts)" = 700:alice ] || fail "no directories for the service of a user"
+  as_alice install -m 600 /host/alice.toml /home/alice/.config/bundlewatch/bundlewatch.toml
+  as_alice systemctl --user daemon-reload
+  run_as_alice "in a user namespace"
+  [ "$(process_capabilities "$alice_pid")" = "$no_capabilities" ] || fail "the service of a user has capabilities"
+  ! inside nsenter --target "$alice_pid" --mount touch /home/alice/runs/probe 2>/dev/null || fail "the service of a user could write into the runs"
+  [ "$(inside readlink "/proc/$alice_pid/ns/net")" != "$(inside readlink /proc/1/ns/net)" ] || fail "the service of a user has a network"
+  stop_alice
+
+  inside rm -r /home/alice/.local/share/bundlewatch/artifacts/pairs
+  as_alice mkdir -p /home/alice/.config/systemd/user/bundlewatch-user.service.d
+  as_alice install -m 644 -t /home/alice/.config/systemd/user/bundlewatch-user.service.d "$drop_ins/user-no-namespaces.conf"
+  as_alice systemctl --user daemon-reload
+  run_as_alice "without namespaces"
+  stop_alice
+}
+
+run_as_alice() { # run_as_alice LABEL
+  as_alice systemctl --user start bundlewatch-user || fail "the service of a user does not start $1"
+  alice_pid=$(show_alice MainPID)
+  eventually 60 archives_in /home/alice/.local/share/bundlewatch/artifacts pairs ||
+    fail "bundles of the service of a user: $(diff "$work/want" "$work/got")"
+  all_closed /home/alice/.local/share/bundlewatch/artifacts
+  if has_verb status; then
+    as_alice bundlewatch status --json --config /home/alice/.config/bundlewatch/bundlewatch.toml | says /home/alice/runs ||
+      fail "the service of a user does not answer to bundlewatch status"
+  fi
+  as_alice systemctl --user reload bundlewatch-user || fail "systemctl --user reload"
+  inside kill -KILL "$alice_pid"
+  eventually 30 alice_is_restarted || fail "after a crash the service of a user is $(show_alice ActiveState)"
+  alice_pid=$(show_alice MainPID)
+  echo "service of a user, $1: $(wc -l <"$work/got") bundles; $(show_alice StatusText)"
+}
+
+alice_is_restarted() { [ "$(show_alice NRestarts):$(show_alice ActiveState)" = 1:active ]; }
+
+stop_alice() {
+  as_alice systemctl --user stop bundlewatch-user || fail "systemctl --user stop"
+  [ "$(show_alice ActiveState):$(show_alice Result)" = inactive:success ] ||
+    fail "the service of a user stopped as $(show_alice ActiveState), $(show_alice Result)"
 }
 
 [ "$(id -u)" = 0 ] || skip "needs root"
@@ -242,10 +478,19 @@ prepare
 boot
 install_service
 test_start
+test_sandbox
+test_journal
+test_status
 test_second_instance
 test_reload
 test_crash
 test_stop
+test_stop_while_packing
 test_bad_reload
 test_bad_restart
+test_watchdog
+test_http
+test_tidy
+test_no_capabilities
 test_as_user
+test_user_service

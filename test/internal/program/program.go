@@ -16,12 +16,13 @@ import (
 // path is where Main put the binary.
 var path string
 
-// Main builds the binary, runs the tests of a package and removes it again. It does not return.
-func Main(m *testing.M) {
+// Main builds the binary, with these flags of go build, runs the tests of a package and removes it again.
+// It does not return.
+func Main(m *testing.M, flags ...string) {
 	if !wanted() {
 		os.Exit(m.Run())
 	}
-	dir, err := build()
+	dir, err := build(flags)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
@@ -32,12 +33,16 @@ func Main(m *testing.M) {
 	}))
 }
 
-func build() (dir string, err error) {
+func build(flags []string) (dir string, err error) {
 	if dir, err = os.MkdirTemp("", "bundlewatch-suite-"); err != nil {
 		return "", err
 	}
 	path = filepath.Join(dir, "bundlewatch")
-	if out, err := exec.Command("go", "build", "-o", path, "github.com/bundlewatch/bundlewatch/cmd/bundlewatch").CombinedOutput(); err != nil {
+	if err := os.Setenv("RUNTIME_DIRECTORY", filepath.Join(dir, "runtime")); err != nil { // for status sockets
+		return "", err
+	}
+	args := append(append([]string{"build"}, flags...), "-o", path, "github.com/bundlewatch/bundlewatch/cmd/bundlewatch")
+	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
 		os.RemoveAll(dir)
 		return "", fmt.Errorf("build bundlewatch: %w\n%s", err, out)
 	}

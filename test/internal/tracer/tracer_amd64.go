@@ -1,4 +1,4 @@
-package fault
+package tracer
 
 import (
 	"bytes"
@@ -6,32 +6,29 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
-	"syscall"
-	"testing"
 	"unsafe"
 
-	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
-
-	"github.com/bundlewatch/bundlewatch/test/internal/program"
 )
 
-// call is a system call that a traced program is about to make.
-type call struct {
-	name string
-	// path is what it is about: the file of the descriptor, or the path argument; of a rename the target.
-	path string
-	// changes tells that the call could change what is on disk, or what others see of it.
-	changes bool
-	// offset is where a pread64 begins in the file.
-	offset int64
+// Call is a system call that a traced program is about to make.
+type Call struct {
+	Name string
+	// Path is what it is about: the file of the descriptor, or the path argument; of a rename the target.
+	Path string
+	// Changes tells that the call could change what is on disk, or what others see of it.
+	Changes bool
+	// Offset is where a pread64 begins in the file.
+	Offset int64
+	// Length is how many bytes a write, pwrite64, copy_file_range or sendfile is asked for; 0 for other calls.
+	Length int64
 }
 
-// reaction is what to do about a call. The zero value lets it be made.
-type reaction struct {
-	kill bool       // end the program with SIGKILL; the call is not made
-	fail unix.Errno // the call is not made and returns this
+// Reaction is what to do about a call. The zero value lets it be made.
+type Reaction struct {
+	Kill  bool       // end the program with SIGKILL; the call is not made
+	Fail  unix.Errno // the call is not made and returns this
+	Short int64      // the call is made for so many bytes only; see Call.Length
 }
 
 // signature says where a system call has what it is about: a descriptor, or a path that may be
@@ -41,86 +38,57 @@ type signature struct {
 	fd      int // argument that is a descriptor, -1 for the working directory
 	path    int // argument that is a path, -1 for none
 	changes bool
+	length  int // argument that is a number of bytes, 0 for none
 }
 
 // signatures are of the calls that are told. Numbers differ between architectures; names do not.
 var signatures = map[uint64]signature{
-	unix.SYS_OPENAT:          {"openat", 0, 1, false}, // see opensForWriting
-	unix.SYS_MKDIRAT:         {"mkdirat", 0, 1, true},
-	unix.SYS_MKDIR:           {"mkdir", -1, 0, true},
-	unix.SYS_UNLINKAT:        {"unlinkat", 0, 1, true},
-	unix.SYS_UNLINK:          {"unlink", -1, 0, true},
-	unix.SYS_RMDIR:           {"rmdir", -1, 0, true},
-	unix.SYS_RENAME:          {"rename", -1, 1, true},
-	unix.SYS_RENAMEAT:        {"renameat", 2, 3, true},
-	unix.SYS_RENAMEAT2:       {"renameat2", 2, 3, true},
-	unix.SYS_LINKAT:          {"linkat", 2, 3, true},
-	unix.SYS_FCHMODAT:        {"fchmodat", 0, 1, true},
-	unix.SYS_FCHMOD:          {"fchmod", 0, -1, true},
-	unix.SYS_FTRUNCATE:       {"ftruncate", 0, -1, true},
-	unix.SYS_FALLOCATE:       {"fallocate", 0, -1, true},
-	unix.SYS_WRITE:           {"write", 0, -1, true},
-	unix.SYS_PWRITE64:        {"pwrite64", 0, -1, true},
-	unix.SYS_WRITEV:          {"writev", 0, -1, true},
-	unix.SYS_COPY_FILE_RANGE: {"copy_file_range", 2, -1, true},
-	unix.SYS_SENDFILE:        {"sendfile", 0, -1, true},
-	unix.SYS_IOCTL:           {"ioctl", 0, -1, true}, // FICLONE and FICLONERANGE
-	unix.SYS_FSYNC:           {"fsync", 0, -1, true},
-	unix.SYS_FDATASYNC:       {"fdatasync", 0, -1, true},
-	unix.SYS_FLOCK:           {"flock", 0, -1, true},
-	unix.SYS_CLOSE:           {"close", 0, -1, true},
-	unix.SYS_READ:            {"read", 0, -1, false},
-	unix.SYS_PREAD64:         {"pread64", 0, -1, false},
+	unix.SYS_OPENAT:          {"openat", 0, 1, false, 0}, // see opensForWriting
+	unix.SYS_MKDIRAT:         {"mkdirat", 0, 1, true, 0},
+	unix.SYS_MKDIR:           {"mkdir", -1, 0, true, 0},
+	unix.SYS_UNLINKAT:        {"unlinkat", 0, 1, true, 0},
+	unix.SYS_UNLINK:          {"unlink", -1, 0, true, 0},
+	unix.SYS_RMDIR:           {"rmdir", -1, 0, true, 0},
+	unix.SYS_RENAME:          {"rename", -1, 1, true, 0},
+	unix.SYS_RENAMEAT:        {"renameat", 2, 3, true, 0},
+	unix.SYS_RENAMEAT2:       {"renameat2", 2, 3, true, 0},
+	unix.SYS_LINKAT:          {"linkat", 2, 3, true, 0},
+	unix.SYS_SYMLINKAT:       {"symlinkat", 1, 2, true, 0},
+	unix.SYS_UTIMENSAT:       {"utimensat", 0, 1, true, 0},
+	unix.SYS_FCHOWN:          {"fchown", 0, -1, true, 0},
+	unix.SYS_FCHOWNAT:        {"fchownat", 0, 1, true, 0},
+	unix.SYS_FSETXATTR:       {"fsetxattr", 0, -1, true, 0},
+	unix.SYS_STATX:           {"statx", 0, 1, false, 0},
+	unix.SYS_CLONE:           {"clone", -1, -1, false, 0},
+	unix.SYS_CLONE3:          {"clone3", -1, -1, false, 0},
+	unix.SYS_VFORK:           {"vfork", -1, -1, false, 0},
+	unix.SYS_FCHMODAT:        {"fchmodat", 0, 1, true, 0},
+	unix.SYS_FCHMOD:          {"fchmod", 0, -1, true, 0},
+	unix.SYS_FTRUNCATE:       {"ftruncate", 0, -1, true, 0},
+	unix.SYS_FALLOCATE:       {"fallocate", 0, -1, true, 0},
+	unix.SYS_WRITE:           {"write", 0, -1, true, 2},
+	unix.SYS_PWRITE64:        {"pwrite64", 0, -1, true, 2},
+	unix.SYS_WRITEV:          {"writev", 0, -1, true, 0},
+	unix.SYS_COPY_FILE_RANGE: {"copy_file_range", 2, -1, true, 4},
+	unix.SYS_SENDFILE:        {"sendfile", 0, -1, true, 3},
+	unix.SYS_IOCTL:           {"ioctl", 0, -1, true, 0}, // FICLONE and FICLONERANGE
+	unix.SYS_FSYNC:           {"fsync", 0, -1, true, 0},
+	unix.SYS_FDATASYNC:       {"fdatasync", 0, -1, true, 0},
+	unix.SYS_FLOCK:           {"flock", 0, -1, true, 0},
+	unix.SYS_CLOSE:           {"close", 0, -1, true, 0},
+	unix.SYS_READ:            {"read", 0, -1, false, 0},
+	unix.SYS_PREAD64:         {"pread64", 0, -1, false, 0},
 }
 
 const opensForWriting = unix.O_WRONLY | unix.O_RDWR | unix.O_CREAT | unix.O_TRUNC
 
-// tracer follows one program and all its threads through their system calls (ptrace(2)).
+// tracer follows one program and all its threads through their system calls.
 type tracer struct {
 	pid     int
-	react   func(call) reaction
+	react   func(Call) Reaction
 	failing map[int]unix.Errno // by thread, between the entry and the exit of a call
 	known   map[int]bool       // threads that were met
 	status  unix.WaitStatus
-}
-
-// trace runs the program, asks react about every call of signatures that is about to be made, one at a
-// time over all threads, and does as it says.
-func trace(b *bench, react func(call) reaction, args ...string) program.Result {
-	b.Helper()
-	runtime.LockOSThread() // ptrace and wait belong to a thread
-	defer runtime.UnlockOSThread()
-	out, errs := tempFile(b.T), tempFile(b.T)
-	argv := append([]string{program.Path()}, args...)
-	pid, err := syscall.ForkExec(argv[0], argv, &syscall.ProcAttr{Env: os.Environ(), Sys: &syscall.SysProcAttr{Ptrace: true},
-		Files: []uintptr{0, out.Fd(), errs.Fd()}})
-	require.NoError(b, err)
-	tr := &tracer{pid: pid, react: react, failing: make(map[int]unix.Errno), known: map[int]bool{pid: true}}
-	require.NoError(b, tr.follow())
-	code := -1
-	if tr.status.Exited() {
-		code = tr.status.ExitStatus()
-	}
-	return program.Result{Code: code, Stdout: contentOf(b.T, out), Stderr: contentOf(b.T, errs)}
-}
-
-func tempFile(t *testing.T) *os.File {
-	f, err := os.CreateTemp("", "bundlewatch-suite-*.txt")
-	require.NoError(t, err)
-	require.NoError(t, os.Remove(f.Name()))
-	return f
-}
-
-func contentOf(t *testing.T, f *os.File) string {
-	defer f.Close()
-	info, err := f.Stat()
-	require.NoError(t, err)
-	data := make([]byte, info.Size())
-	if len(data) > 0 {
-		_, err = f.ReadAt(data, 0)
-		require.NoError(t, err)
-	}
-	return string(data)
 }
 
 func (t *tracer) follow() error {
@@ -148,7 +116,7 @@ func (t *tracer) follow() error {
 func (t *tracer) nextStop() (tid, signal int, err error) {
 	for {
 		var ws unix.WaitStatus
-		tid, err := wait(-1, &ws)
+		tid, err := wait(-t.pid, &ws)
 		switch {
 		case errors.Is(err, unix.ECHILD):
 			return 0, 0, nil
@@ -163,7 +131,8 @@ func (t *tracer) nextStop() (tid, signal int, err error) {
 	}
 }
 
-// wait waits for a child or tracee of this thread.
+// wait waits for a child or tracee of this thread; a negative pid is a process group, which holds the program
+// and its threads alone, since the thread may have started other programs before.
 func wait(pid int, ws *unix.WaitStatus) (int, error) {
 	for {
 		tid, err := unix.Wait4(pid, ws, unix.WALL|unix.WNOTHREAD, nil)
@@ -219,22 +188,40 @@ func (t *tracer) atCall(tid int) error {
 	if !ok {
 		return nil
 	}
-	c := call{name: sig.name, changes: sig.changes, path: t.subject(sig, info.args)}
+	return t.obey(tid, sig, t.react(t.describe(sig, info)))
+}
+
+func (t *tracer) describe(sig signature, info syscallInfo) Call {
+	c := Call{Name: sig.name, Changes: sig.changes, Path: t.subject(sig, info.args)}
 	switch info.number {
 	case unix.SYS_OPENAT:
-		c.changes = info.args[2]&opensForWriting != 0
+		c.Changes = info.args[2]&opensForWriting != 0
 	case unix.SYS_PREAD64:
-		c.offset = int64(info.args[3])
+		c.Offset = int64(info.args[3])
 	}
-	r := t.react(c)
-	if r.kill {
+	if sig.length > 0 {
+		c.Length = int64(info.args[sig.length])
+	}
+	return c
+}
+
+// obey does what is to be done about a call at whose entry the thread stands.
+func (t *tracer) obey(tid int, sig signature, r Reaction) error {
+	switch {
+	case r.Kill:
 		return unix.Kill(t.pid, unix.SIGKILL)
-	}
-	if r.fail != 0 {
-		t.failing[tid] = r.fail
+	case r.Fail != 0:
+		t.failing[tid] = r.Fail
 		return setRegisters(tid, func(regs *unix.PtraceRegs) { regs.Orig_rax = ^uint64(0) })
+	case r.Short > 0 && sig.length > 0:
+		return setRegisters(tid, func(regs *unix.PtraceRegs) { *argument(regs, sig.length) = uint64(r.Short) })
 	}
 	return nil
+}
+
+// argument is the register of an argument of a system call, counted from 0 (syscall(2)).
+func argument(regs *unix.PtraceRegs, i int) *uint64 {
+	return [...]*uint64{&regs.Rdi, &regs.Rsi, &regs.Rdx, &regs.R10, &regs.R8, &regs.R9}[i]
 }
 
 // atExit gives a call that was not made its result.

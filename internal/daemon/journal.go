@@ -1,0 +1,121 @@
+package daemon
+
+import (
+	"errors"
+	"io/fs"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/bundlewatch/bundlewatch/internal/pair"
+	"github.com/bundlewatch/bundlewatch/internal/status"
+	"github.com/bundlewatch/bundlewatch/internal/watch"
+)
+
+// journal remembers what happened last, and how often.
+type journal struct {
+	mu       sync.Mutex
+	counts   status.Counts
+	bundles  []status.Bundle // newest first
+	refusals []status.Refusal
+	last     map[string]time.Time // bundle, by watch
+}
+
+// How many bundles and refusals are remembered.
+const (
+	lastBundles  = 10
+	lastRefusals = 20
+)
+
+// counted serialises events, which come from many goroutines, and counts them.
+func (j *journal) counted(emit func(Event), m *status.Metrics, now func() time.Time) func(Event) {
+	j.last = make(map[string]time.Time)
+	return func(e Event) {
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		j.note(e, now())
+		measure(m, e)
+		emit(e)
+	}
+}
+
+func (j *journal) note(e Event, now time.Time) {
+	switch e.Kind {
+	case Bundled:
+		j.counts.Published++
+		j.last[e.Watch] = now
+		b := status.Bundle{Watch: e.Watch, Key: clip(e.Key), Path: clip(e.Path), Bytes: e.Bytes, Seconds: e.Seconds, At: now.Round(0)}
+		j.bundles = newest(b, j.bundles, lastBundles)
+	case Refused:
+		j.counts.Refused++
+		r := status.Refusal{Watch: e.Watch, Key: clip(e.Key), Role: e.Role, Path: clip(e.Path), Reason: clip(e.Reason), At: now.Round(0)}
+		j.refusals = newest(r, j.refusals, lastRefusals)
+	case Failed:
+		j.counts.Failed++
+	case Expired:
+		j.counts.Expired++
+	}
+}
+
+// newest puts an element before the others, of which so many stay. What was returned before is not changed.
+func newest[T any](e T, others []T, most int) []T {
+	return slices.Concat([]T{e}, others[:min(len(others), most-1)])
+}
+
+func measure(m *status.Metrics, e Event) {
+	switch e.Kind {
+	case Complete:
+		m.Completed(e.Watch)
+	case Bundled:
+		m.Published(e.Watch, time.Duration(e.Seconds*float64(time.Second)), e.naming, e.waited)
+	case Refused:
+		m.Refused(e.Watch, refusalReason(e.err))
+	case Failed:
+		m.Failed(e.Watch, failureReason(e.err))
+	case Expired:
+		m.Expired(e.Watch)
+	}
+}
+
+func refusalReason(err error) status.RefusalReason {
+	var link *watch.LinkError
+	switch {
+	case isMisfit(err):
+		return status.RefusedConfig
+	case errors.Is(err, pair.ErrKey):
+		return status.RefusedKey
+	case errors.Is(err, watch.ErrUnreadable):
+		return status.RefusedUnreadable
+	case errors.Is(err, watch.ErrNotRegular), errors.As(err, &link):
+		return status.RefusedNotRegular
+	case isVerdict(err):
+		return status.RefusedContent
+	}
+	return status.RefusedOther
+}
+
+func failureReason(err error) status.FailureReason {
+	switch {
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+		return status.FailedSpace
+	case errors.Is(err, unix.EROFS):
+		return status.FailedReadOnly
+	case errors.Is(err, unix.EIO), errors.Is(err, unix.ESTALE), errors.Is(err, unix.ENOTCONN), errors.Is(err, unix.ETIMEDOUT):
+		return status.FailedIO
+	case errors.Is(err, fs.ErrPermission):
+		return status.FailedDenied
+	}
+	return status.FailedOther
+}
+
+// maxText is how many bytes of a text are shown.
+const maxText = 1 << 10
+
+func clip(text string) string {
+	if len(text) <= maxText {
+		return text
+	}
+	return text[:maxText] + "…"
+}

@@ -1,0 +1,90 @@
+package daemon
+
+import (
+	"io"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/bundlewatch/bundlewatch/internal/checkpoint"
+	"github.com/bundlewatch/bundlewatch/internal/pagecache"
+)
+
+// pulse shows from outside how work is going: when it moved last, and which call into a file system it is
+// in. A call can hang for good, on a network file system whose server is gone, and take its goroutine with
+// it; nothing else may stand still.
+type pulse struct {
+	now   func() time.Time
+	hook  func(op, path string) // of tests, before every call; nil for none
+	moved atomic.Pointer[time.Time]
+	in    atomic.Pointer[call]
+}
+
+// call is a call into a file system.
+type call struct {
+	op, path string
+	since    time.Time
+}
+
+func newPulse(opts Options) *pulse {
+	p := &pulse{now: opts.now, hook: opts.hook}
+	p.turned()
+	return p
+}
+
+// turned tells that the work has moved.
+func (p *pulse) turned() {
+	now := p.now()
+	p.moved.Store(&now)
+}
+
+// call tells that a call into a file system begins. What it returns tells that it is over.
+func (p *pulse) call(op, path string) (over func()) {
+	p.turned()
+	outer := p.in.Swap(&call{op, path, *p.moved.Load()})
+	if p.hook != nil {
+		p.hook(op, path)
+	}
+	return func() {
+		p.in.Store(outer)
+		p.turned()
+	}
+}
+
+// idle returns for how long the work has not moved, and the call that it is in, nil for none.
+func (p *pulse) idle() (time.Duration, *call) {
+	in := p.in.Load()
+	return p.now().Sub(*p.moved.Load()), in
+}
+
+// reader reads a file for work that has a pulse.
+type reader struct {
+	pages *pagecache.Reader
+	path  string
+	pulse *pulse
+	wait  func(bytes int) error // before so many are read; nil for no wait
+	crcs  *checkpoint.Ranges    // of the state in which the file is
+}
+
+var _ io.ReaderAt = reader{}
+
+func newReader(f *os.File, path string, size int64, p *pulse, wait func(bytes int) error, crcs *checkpoint.Ranges) reader {
+	return reader{pages: pagecache.NewReader(f, size), path: path, pulse: p, wait: wait, crcs: crcs}
+}
+
+// Ranges returns what is remembered of the file in this state.
+func (r reader) Ranges() *checkpoint.Ranges { return r.crcs }
+
+// File returns the file that is read.
+func (r reader) File() *os.File { return r.pages.File() }
+
+// ReadAt implements io.ReaderAt.
+func (r reader) ReadAt(b []byte, offset int64) (int, error) {
+	if r.wait != nil {
+		if err := r.wait(len(b)); err != nil {
+			return 0, err
+		}
+	}
+	defer r.pulse.call("read", r.path)()
+	return r.pages.ReadAt(b, offset)
+}
