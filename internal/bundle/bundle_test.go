@@ -7,7 +7,6 @@ import (
 	"encoding/binary"
 	"hash/crc32"
 	"io"
-	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,30 +19,15 @@ import (
 	"github.com/bundlewatch/bundlewatch/internal/checkpoint"
 	"github.com/bundlewatch/bundlewatch/internal/pickle"
 	"github.com/bundlewatch/bundlewatch/internal/zipfile"
+	"github.com/bundlewatch/bundlewatch/test/torchfile"
 )
 
 // torchZip is a checkpoint {'state_dict': {'w': float32[n]}, 'epoch': 3} as torch.save would write it.
 func torchZip(t testing.TB, n int) []byte {
 	t.Helper()
-	data := make([]byte, 4*n)
-	for i := range n {
-		binary.LittleEndian.PutUint32(data[4*i:], math.Float32bits(float32(i)))
-	}
-	storage := &pickle.PersistentID{ID: &pickle.Tuple{Items: []any{"storage", &pickle.Global{Module: "torch", Name: "FloatStorage"}, "0", "cpu", int64(n)}}}
-	tensor := &pickle.Object{Class: &pickle.Global{Module: "torch._utils", Name: "_rebuild_tensor_v2"}, Args: []any{storage, int64(0),
-		&pickle.Tuple{Items: []any{int64(n)}}, &pickle.Tuple{Items: []any{int64(1)}}, false, &pickle.Object{Class: &pickle.Global{Module: "collections", Name: "OrderedDict"}}}}
-	root, err := pickle.Encode(pickle.NewDict("state_dict", pickle.NewDict("w", tensor), "epoch", int64(3)))
+	data, err := torchfile.Of(pickle.NewDict("state_dict", pickle.NewDict("w", torchfile.View(0, n)), "epoch", int64(3)), torchfile.Counting(n, 0))
 	require.NoError(t, err)
-	var l zipfile.Layout
-	var out []byte
-	for _, f := range []struct {
-		name string
-		data []byte
-	}{{"x/data.pkl", root}, {"x/data/0", data}, {"x/version", []byte("3\n")}} {
-		out = append(out, l.Add(zipfile.Header{Name: f.name, Size: int64(len(f.data)), CRC32: crc32.ChecksumIEEE(f.data), Place: zipfile.Place{Modulus: 64}})...)
-		out = append(out, f.data...)
-	}
-	return append(out, l.End()...)
+	return data
 }
 
 func contents(t testing.TB, source []byte) *Contents {
@@ -140,7 +124,7 @@ func TestRecordsStayCongruentToTheSource(t *testing.T) {
 	require.NoError(t, err)
 	src, err := zipfile.Read(bytes.NewReader(source), int64(len(source)))
 	require.NoError(t, err)
-	require.Equal(t, src.Find("x/data/0").Data%4096, (model.Data+inner.Find("archive/data/0").Data)%4096)
+	require.Equal(t, src.Find("archive/data/0").Data%4096, (model.Data+inner.Find("archive/data/0").Data)%4096)
 }
 
 // One flipped bit anywhere is found, in every file of a bundle and in the archive alone. The slow
@@ -301,7 +285,7 @@ func TestCorruptRecordIsNamedAndRefused(t *testing.T) {
 	dir := t.TempDir()
 	_, err := Pack(context.Background(), dir, c, func(int64) {})
 	require.True(t, checkpoint.IsCorrupt(err))
-	require.ErrorContains(t, err, `record "x/data/0"`)
+	require.ErrorContains(t, err, `record "archive/data/0"`)
 	require.ErrorContains(t, err, `member "diffraction_to_obj"`)
 }
 

@@ -459,3 +459,12 @@ func FuzzFormats(f *testing.F) {
 		require.EqualValues(t, len(data), p.Size)
 	})
 }
+
+// Python's zipfile finds a zip by its end, whatever is before it.
+func TestZipsBehindOtherBytesAreNotUnknown(t *testing.T) {
+	zip := zipOf(torchRecords(t, pickle.NewDict("w", plainTensor())))
+	requireBroken(t, append([]byte("some text"), zip...), "ends like a zip")
+	commented := append(append([]byte("some text"), zip[:len(zip)-2]...), "\x03\x00abc"...)
+	requireBroken(t, commented, "ends like a zip")
+	require.Equal(t, Unknown, openBytes(t, append(append([]byte("some text"), zip...), "more"...)).Format)
+}

@@ -1,6 +1,8 @@
 package checkpoint
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -42,7 +44,28 @@ func openOther(r io.ReaderAt, size int64) (*Checkpoint, error) {
 	if err != nil && (begins || wouldImport(read.Imports)) {
 		return c, err
 	}
+	if zipped, err := endsLikeZip(r, size); err != nil {
+		return nil, err
+	} else if zipped {
+		return nil, broken("it ends like a zip and does not begin like one: other bytes are before it, and readers disagree on what the file is")
+	}
 	return &Checkpoint{Format: Unknown, NoCRC: true, whole: unknownWhole, holds: fmt.Sprintf("%d bytes of an unknown format", size)}, nil
+}
+
+// endsLikeZip tells whether Python's zipfile would look for a zip in the file: an end record whose comment is the rest
+// of the file.
+func endsLikeZip(r io.ReaderAt, size int64) (bool, error) {
+	const record, longestComment = 22, 1<<16 - 1
+	tail := make([]byte, min(size, record+longestComment))
+	if n, err := r.ReadAt(tail, size-int64(len(tail))); n < len(tail) {
+		return false, fmt.Errorf("read the last bytes: %w", err)
+	}
+	for at := len(tail) - record; at >= 0; at-- {
+		if bytes.HasPrefix(tail[at:], emptyZipMagic) && int(binary.LittleEndian.Uint16(tail[at+record-2:])) == len(tail)-at-record {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // beginsLikePickle tells whether the file begins with the opcode and the number of a protocol. A file of one

@@ -444,7 +444,7 @@ func TestRefusedFileIsLookedAtAgainWhenItChanges(t *testing.T) {
 	b.settle("r/a-1.ckpt")
 	b.pack()
 	b.later(time.Minute)
-	require.Contains(t, b.expect(Refused)[0].Reason, "x/data/0")
+	require.Contains(t, b.expect(Refused)[0].Reason, "archive/data/0")
 	b.write("r/a-1.ckpt", torchZip(t, 10, 1))
 	b.settle("r/a-1.ckpt")
 	b.pack()

@@ -1,10 +1,7 @@
 package daemon
 
 import (
-	"encoding/binary"
 	"encoding/json"
-	"hash/crc32"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,7 +16,7 @@ import (
 	"github.com/bundlewatch/bundlewatch/internal/config"
 	"github.com/bundlewatch/bundlewatch/internal/pattern"
 	"github.com/bundlewatch/bundlewatch/internal/pickle"
-	"github.com/bundlewatch/bundlewatch/internal/zipfile"
+	"github.com/bundlewatch/bundlewatch/test/torchfile"
 )
 
 func TestMain(m *testing.M) {
@@ -40,33 +37,16 @@ const patience = 30 * time.Second
 // with weights that begin at seed.
 func torchZip(t testing.TB, n int, seed float32) []byte {
 	t.Helper()
-	data := make([]byte, 4*n)
-	for i := range n {
-		binary.LittleEndian.PutUint32(data[4*i:], math.Float32bits(seed+float32(i)))
-	}
-	return torchArchive(t, pickle.NewDict("state_dict", pickle.NewDict("w", floats(n)), "epoch", int64(3)), data)
+	return torchArchive(t, pickle.NewDict("state_dict", pickle.NewDict("w", floats(n)), "epoch", int64(3)), torchfile.Counting(n, seed))
 }
 
-func floats(n int) *pickle.Object {
-	storage := &pickle.PersistentID{ID: &pickle.Tuple{Items: []any{"storage", &pickle.Global{Module: "torch", Name: "FloatStorage"}, "0", "cpu", int64(n)}}}
-	return &pickle.Object{Class: &pickle.Global{Module: "torch._utils", Name: "_rebuild_tensor_v2"}, Args: []any{storage, int64(0),
-		&pickle.Tuple{Items: []any{int64(n)}}, &pickle.Tuple{Items: []any{int64(1)}}, false, &pickle.Object{Class: &pickle.Global{Module: "collections", Name: "OrderedDict"}}}}
-}
+func floats(n int) *pickle.Object { return torchfile.View(0, n) }
 
 func torchArchive(t testing.TB, value any, data []byte) []byte {
 	t.Helper()
-	root, err := pickle.Encode(value)
+	out, err := torchfile.Of(value, data)
 	require.NoError(t, err)
-	var l zipfile.Layout
-	var out []byte
-	for _, f := range []struct {
-		name string
-		data []byte
-	}{{"x/data.pkl", root}, {"x/data/0", data}, {"x/version", []byte("3\n")}} {
-		out = append(out, l.Add(zipfile.Header{Name: f.name, Size: int64(len(f.data)), CRC32: crc32.ChecksumIEEE(f.data), Place: zipfile.Place{Modulus: 64}})...)
-		out = append(out, f.data...)
-	}
-	return append(out, l.End()...)
+	return out
 }
 
 // corrupt flips a bit in the weights: the structure stays whole, a checksum does not match.

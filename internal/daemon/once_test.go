@@ -70,7 +70,7 @@ func TestOnceTellsEverySetOnce(t *testing.T) {
 	require.Equal(t, s.path("broken/b-1.ckpt"), told[3].Path)
 	require.Equal(t, s.path("corrupt/b-1.ckpt"), told[4].Path)
 	require.Equal(t, "b", told[4].Role)
-	require.Contains(t, told[4].Reason, "x/data/0")
+	require.Contains(t, told[4].Reason, "archive/data/0")
 	require.Equal(t, s.path("twice/b-1.ckpt"), told[5].Path)
 	require.Contains(t, told[5].Reason, `"twice/newer-b-1.ckpt" is newer`)
 	s.noLitter()

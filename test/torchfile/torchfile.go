@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"math"
 	"math/rand/v2"
 	"os"
 	"strconv"
@@ -69,13 +70,42 @@ func (c Checkpoint) Bytes() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	return bytesOf(records), nil
+}
+
+// Of returns a file that holds any value; its tensors, made by [View], are views of the storages.
+func Of(value any, storages ...[]byte) ([]byte, error) {
+	var all []Tensor
+	for _, data := range storages {
+		all = append(all, Tensor{Data: data})
+	}
+	records, err := recordsOf(value, all)
+	if err != nil {
+		return nil, err
+	}
+	return bytesOf(records), nil
+}
+
+// View returns the pickled form of a float32 tensor that is the whole of a storage, of so many elements.
+func View(storage, elements int) *pickle.Object { return tensor(storage, int64(elements)) }
+
+// Counting returns the bytes of n float32 that count up from first.
+func Counting(n int, first float32) []byte {
+	data := make([]byte, 0, 4*n)
+	for i := range n {
+		data = binary.LittleEndian.AppendUint32(data, math.Float32bits(first+float32(i)))
+	}
+	return data
+}
+
+func bytesOf(records []record) []byte {
 	var layout zipfile.Layout
 	var out []byte
 	for _, r := range records {
 		out = append(append(out, layout.Add(r.header())...), r.Data...)
 		out = append(out, make([]byte, r.Zeros)...)
 	}
-	return append(out, layout.End()...), nil
+	return append(out, layout.End()...)
 }
 
 // Save writes the file without writing its zeros.
@@ -113,12 +143,17 @@ func (r record) header() zipfile.Header {
 }
 
 func (c Checkpoint) records() ([]record, error) {
-	root, err := pickle.Encode(c.root())
+	return recordsOf(c.root(), append(c.State[:len(c.State):len(c.State)], c.Moments...))
+}
+
+// recordsOf are the records of a file that holds a value with views of these storages.
+func recordsOf(value any, storages []Tensor) ([]record, error) {
+	root, err := pickle.Encode(value)
 	if err != nil {
 		return nil, fmt.Errorf("write checkpoint: %w", err)
 	}
 	records := []record{{Tensor{Name: "data.pkl", Data: root}}, {Tensor{Name: "byteorder", Data: []byte("little")}}}
-	for i, t := range append(c.State[:len(c.State):len(c.State)], c.Moments...) {
+	for i, t := range storages {
 		t.Name = "data/" + strconv.Itoa(i)
 		records = append(records, record{t})
 	}
@@ -128,14 +163,14 @@ func (c Checkpoint) records() ([]record, error) {
 func (c Checkpoint) root() any {
 	state := &pickle.Dict{}
 	for i, t := range c.State {
-		state.Set(t.Name, tensor(i, t))
+		state.Set(t.Name, tensor(i, t.size()/4))
 	}
 	if len(c.Moments) == 0 {
 		return state
 	}
 	moments := &pickle.Dict{}
 	for i, t := range c.Moments {
-		moments.Set(int64(i), pickle.NewDict("step", int64(1), "exp_avg", tensor(len(c.State)+i, t)))
+		moments.Set(int64(i), pickle.NewDict("step", int64(1), "exp_avg", tensor(len(c.State)+i, t.size()/4)))
 	}
 	optimizer := pickle.NewDict("state", moments, "param_groups", &pickle.List{})
 	return pickle.NewDict("epoch", int64(1), "global_step", int64(10), "pytorch-lightning_version", "2.6.0", "state_dict", state,
@@ -143,8 +178,7 @@ func (c Checkpoint) root() any {
 		"lr_schedulers", &pickle.List{})
 }
 
-func tensor(storage int, t Tensor) *pickle.Object {
-	numel := t.size() / 4
+func tensor(storage int, numel int64) *pickle.Object {
 	id := &pickle.PersistentID{ID: &pickle.Tuple{Items: []any{"storage", &pickle.Global{Module: "torch", Name: "FloatStorage"},
 		strconv.Itoa(storage), "cpu", numel}}}
 	hooks := &pickle.Object{Class: &pickle.Global{Module: "collections", Name: "OrderedDict"}}
