@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience is how long a test waits for what must happen.
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 func wantCheckpoints(rel string) bool { return strings.HasSuffix(rel, ".ckpt") }
 
