@@ -38,7 +38,7 @@ func (b *bench) everyPoint(want map[string]checker.Set, chosen func(*bench, trac
 	require.Zero(b, r.Code, r.Stderr)
 	all.requirePublished(want)
 	points := count.Met()
-	require.Greater(b, points, 40, "the tracer sees too little")
+	require.Greater(b, points, 8, "the tracer sees too little")
 	b.Run("points", func(t *testing.T) {
 		for n := 1; n <= points; n += stride() {
 			t.Run(strconv.Itoa(n), func(t *testing.T) {

@@ -281,7 +281,7 @@ test_stop_while_packing() {
   found=$(big_bundles | wc -l)
   must_verify
   inside systemctl start bundlewatch || fail "the service does not start again"
-  eventually 60 has_one_big_bundle || fail "bundles of the large set: $(big_bundles)"
+  eventually 150 has_one_big_bundle || fail "bundles of the large set: $(big_bundles)"
   must_verify
   inside systemctl stop bundlewatch || fail "systemctl stop"
   no_litter
@@ -320,10 +320,10 @@ override() { # override TEXT: a drop-in of this test, "" for none
 # A process that does not go on is ended by the watchdog and started anew.
 test_watchdog() {
   configure more.toml
-  override '[Service]\nWatchdogSec=2\nRestartSec=0\n'
+  override '[Service]\nWatchdogSec=5\nRestartSec=0\n'
   inside systemctl reset-failed bundlewatch
   inside systemctl start bundlewatch || fail "the service does not start"
-  sleep 5
+  sleep 6
   [ "$(show NRestarts)" = 0 ] || fail "the watchdog ended a service that goes on"
   local pid
   pid=$(show MainPID)
