@@ -223,10 +223,12 @@ func (i *initializer) report(w io.Writer, plan *layout.Plan, found map[string]*o
 				pattern = "no file of its own"
 			}
 			fmt.Fprintf(w, "          %s = %s\n", m.Role, pattern)
-			unsure += len(strings.Fields(m.Unsure)) / max(1, len(strings.Fields(m.Unsure)))
+			if m.Unsure != "" {
+				unsure++
+			}
 		}
 		unsure += len(watch.Unsure)
-		if len(watch.Files) == 0 {
+		if len(watch.Files) == 0 && watch.Preset == "" {
 			unsure++
 		}
 		fmt.Fprintf(w, "          %d complete, %d waiting, %d refused%s\n", o.Complete, o.Waiting, o.Refused, examples(o.Keys))

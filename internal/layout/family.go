@@ -106,9 +106,6 @@ func (f *family) nameSlots() {
 		if s.name == "step" && !slices.ContainsFunc(values, number.MatchString) {
 			s.name = "name"
 		}
-		if slices.ContainsFunc(f.slots, func(other slot) bool { return other.name == s.name }) {
-			s.name = fmt.Sprintf("%s_%d", s.name, n+1)
-		}
 		same := !slices.ContainsFunc(values, func(v string) bool { return v != p.text })
 		attached := regexp.MustCompile(`[A-Za-z]$`).MatchString(before) && !isSlotWord(before) && number.MatchString(p.text)
 		fraction := slices.ContainsFunc(values, func(v string) bool { return strings.Contains(v, ".") })
@@ -127,6 +124,22 @@ func (f *family) nameSlots() {
 				f.slots[i].use = captured
 			}
 		}
+	}
+	f.uniqueNames()
+}
+
+// uniqueNames makes the names of the captures different.
+func (f *family) uniqueNames() {
+	var taken []string
+	for i := range f.slots {
+		s := &f.slots[i]
+		if s.use != captured {
+			continue
+		}
+		if slices.Contains(taken, s.name) {
+			s.name = fmt.Sprintf("%s_%d", s.name, i+1)
+		}
+		taken = append(taken, s.name)
 	}
 }
 

@@ -56,11 +56,16 @@ func appendText(parts []part, text string) []part {
 	return parts
 }
 
-// mergeSlots makes one slot of two that nothing separates.
+// mergeSlots makes one slot of two that nothing separates which a pattern can spell.
 func mergeSlots(parts []part) []part {
 	var merged []part
 	for _, p := range parts {
-		if n := len(merged); p.slot && n > 0 && merged[n-1].slot {
+		n := len(merged)
+		if p.slot && n > 1 && merged[n-2].slot && strings.Trim(literal(merged[n-1].text), "?") == "" {
+			merged[n-2].text += merged[n-1].text
+			merged, n = merged[:n-1], n-1
+		}
+		if p.slot && n > 0 && merged[n-1].slot {
 			merged[n-1].text += p.text
 			continue
 		}

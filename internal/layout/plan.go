@@ -156,13 +156,20 @@ func (l *looker) isUsable(u *unit) bool {
 	example := "./" + u.newest().path()
 	switch {
 	case u.sample.err != nil:
-		l.tree.note("left out: %d files like %q: not a whole checkpoint: %v", len(u.entries), example, u.sample.err)
+		l.tree.note("left out: %s like %q: not a whole checkpoint: %v", files(len(u.entries)), example, u.sample.err)
 	case u.sample.optimizer:
-		l.tree.note("left out: %d files like %q: the state of an optimizer, no model", len(u.entries), example)
+		l.tree.note("left out: %s like %q: the state of an optimizer, no model", files(len(u.entries)), example)
 	case !u.sample.weights && u.sample.format != "unknown" && u.sample.format != "npz" && u.sample.format != "hdf5":
-		l.tree.note("left out: %d files like %q: a %s without weights of a model that could be found", len(u.entries), example, u.sample.format)
+		l.tree.note("left out: %s like %q: a %s without weights of a model that could be found", files(len(u.entries)), example, u.sample.format)
 	}
 	return u.sample.err == nil && u.sample.weights
+}
+
+func files(n int) string {
+	if n == 1 {
+		return "1 file"
+	}
+	return fmt.Sprintf("%d files", n)
 }
 
 // propose makes the watch of a class.
@@ -256,7 +263,7 @@ func unsureRole(c *class, r roleUnits) string {
 		return ""
 	}
 	for _, other := range c.roles {
-		if other.family == r.family && other.segment == r.segment {
+		if other.family == r.family && other.segment == r.segment || isKnownRole(r) && isKnownRole(other) {
 			continue
 		}
 		same := r.units[0].sample.signature != "" && r.units[0].sample.signature == other.units[0].sample.signature
@@ -268,6 +275,11 @@ func unsureRole(c *class, r roleUnits) string {
 		return "unsure: the files of a set were put together because they lie in one directory; take out what does not belong"
 	}
 	return ""
+}
+
+// isKnownRole tells whether a role has a name that is usual for one.
+func isKnownRole(r roleUnits) bool {
+	return roleWords.MatchString(strings.Trim(cleanRole.ReplaceAllString(r.family.text(), "_"), "._-"))
 }
 
 func (l *looker) namedMember(w *Watch, c *class, prefix string, bases []string) {
@@ -367,8 +379,8 @@ func (l *looker) configs(w *Watch, runs []string, skip func(string) bool) {
 	count, metrics := make(map[string]int), make(map[string]int)
 	var order, orderMetrics []string
 	for _, run := range runs {
-		files, csv := l.tree.configs(run, skip)
-		for _, f := range files {
+		found, csv := l.tree.configs(run, skip)
+		for _, f := range found {
 			if count[f]++; count[f] == 1 {
 				order = append(order, f)
 			}

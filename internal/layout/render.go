@@ -65,7 +65,9 @@ func (w *Watch) write(b *strings.Builder, root string) {
 }
 
 func (w *Watch) writeConfig(b *strings.Builder) {
-	if len(w.Files) == 0 {
+	if len(w.Files) == 0 && w.Preset != "" {
+		b.WriteString("\n# No config files were found: the configs are those in the checkpoints themselves.")
+	} else if len(w.Files) == 0 {
 		b.WriteString("\n# unsure: no config files were found; if the runs have some, freeze them with every bundle:\n# [watch.config]\n# files = [\"{run...}/config.yaml\"]\n")
 		if len(w.Metrics) == 0 && w.Preset == "" {
 			return
