@@ -218,11 +218,17 @@ func TestStalledPack(t *testing.T) {
 		go pool.run(stop)
 		defer func() { close(stop); <-pool.done }()
 		replies := make(chan reply, 10)
-		order := func(run string) { pool.orders <- order{t.Context(), b.jobFor(run), replies} }
+		order := func(watch, run string) {
+			j := b.jobFor(run)
+			j.watch.Name = watch
+			pool.orders <- order{t.Context(), j, replies}
+		}
 		s.writePair("hung")
 		s.writePair("well")
-		order("hung")
-		order("well") // waits until the other gives its place up
+		order("w", "hung")
+		order("other", "well") // waits until the other gives its place up
+		require.True(t, (<-replies).began)
+		require.True(t, (<-replies).began)
 		r := <-replies
 		require.Equal(t, "well/1", r.job.key)
 		require.NoError(t, r.outcome.err)

@@ -324,9 +324,12 @@ func TestViewOfEveryState(t *testing.T) {
 	b.settle("r/b-1.ckpt")
 	require.Equal(t, status.Queued, state("r/1").state)
 	require.NotNil(t, b.next())
-	j := b.order()
+	j := b.job
+	b.ordered()
+	require.Equal(t, status.Queued, state("r/1").state, "the pool has it")
+	b.received(reply{job: j, began: true})
 	require.Equal(t, status.Packing, state("r/1").state)
-	b.received(reply{j, b.packer.pack(context.Background(), j)})
+	b.received(reply{job: j, outcome: b.packer.pack(context.Background(), j)})
 	require.Equal(t, status.Refused, state("r/1").state)
 	require.Contains(t, state("r/1").waits[0], "N")
 	b.write("r/config.json", []byte(`{"N": 1}`))
@@ -353,7 +356,7 @@ func TestCompletionIsTold(t *testing.T) {
 	b.settle("r/a-1.ckpt", "r/b-1.ckpt")
 	b.expect(Complete)
 	require.NotNil(t, b.next())
-	b.received(reply{b.order(), outcome{err: &artifactError{unix.EIO}}})
+	b.received(reply{job: b.order(), outcome: outcome{err: &artifactError{unix.EIO}}})
 	b.later(retryMost)
 	b.expect(Failed, Bundled, Healed)
 }
@@ -377,4 +380,62 @@ func TestArtifactDirectoryThatHangs(t *testing.T) {
 	v.until("WATCHDOG=1")
 	h.letGo()
 	v.event(Answers, "")
+}
+
+// Watches take turns, whoever has more to do; what was ordered before is discarded when nobody waits for it.
+func TestWatchesTakeTurns(t *testing.T) {
+	s := newSite(t)
+	one := *s.watch()
+	s.addWatch("x")
+	for n := range 4 {
+		s.writePair(fmt.Sprint("r", n))
+		s.writePair(fmt.Sprint("../x/r", n))
+	}
+	s.config.Limits = config.Limits{Workers: 1, FreeSpace: config.Floor{Percent: 100}}
+	var open config.Config
+	v := s.serve(func() (*config.Config, error) { return &open, nil })
+	open = *s.config
+	open.Limits.FreeSpace = config.Floor{}
+	v.until("READY=1")
+	require.Eventually(t, func() bool { return v.count(Complete) == 0 && v.queued() == 8 }, patience, 10*time.Millisecond)
+	v.reload <- struct{}{}
+	require.Eventually(t, func() bool { return v.count(Bundled) == 8 }, patience, 10*time.Millisecond)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	var turns []bool
+	for _, e := range v.events {
+		if e.Kind == Bundled {
+			turns = append(turns, e.Watch == one.Name)
+		}
+	}
+	for i := range turns[1:] {
+		require.NotEqual(t, turns[i], turns[i+1], "%v", turns)
+	}
+}
+
+// queued counts the sets that are queued.
+func (v *service) queued() int {
+	n := 0
+	if snap := v.snapshot(); snap != nil {
+		for _, w := range snap.Watches {
+			n += w.Sets.Pending[status.Queued]
+		}
+	}
+	return n
+}
+
+func TestOrdersThatNobodyWaitsFor(t *testing.T) {
+	b := newBench(t)
+	b.writePair("r")
+	pool, stop := newPool(b.packer, b.options(), 1), make(chan struct{})
+	pool.setClosed(true)
+	go pool.run(stop)
+	ctx, cancel := context.WithCancel(context.Background())
+	replies := make(chan reply, 2)
+	pool.orders <- order{ctx, b.jobFor("r"), replies}
+	cancel()
+	require.True(t, (<-replies).began)
+	require.ErrorIs(t, (<-replies).outcome.err, context.Canceled)
+	close(stop)
+	<-pool.done
 }

@@ -28,6 +28,7 @@ type loop struct {
 	queue   []*set             // complete sets, oldest first
 	packing map[*job]*set
 	job     *job // made for the first set of the queue
+	offer   *job // that the pool has, and has not begun
 	replies chan reply
 	renewed chan struct{} // asks to bundle every set again
 	learned atomic.Int64  // facts, to see that a first listing goes on
@@ -43,7 +44,7 @@ type loop struct {
 func newLoop(e *engine, log zerolog.Logger, orders chan<- order, listed func()) *loop {
 	e.patient = true
 	return &loop{engine: e, source: sourceOf(e.watch), log: log, orders: orders, listed: sync.OnceFunc(listed), due: make(map[*set]time.Time),
-		misfits: make(map[*set]bool), open: make(map[*set]bool), packing: make(map[*job]*set), replies: make(chan reply, maxPacks),
+		misfits: make(map[*set]bool), open: make(map[*set]bool), packing: make(map[*job]*set), replies: make(chan reply, 2*maxPacks+2),
 		renewed: make(chan struct{}, 1)}
 }
 
@@ -105,7 +106,7 @@ func (l *loop) follow(ctx context.Context, facts <-chan watch.Fact, ended <-chan
 		l.turned()
 		var orders chan<- order
 		var next order
-		if l.next() != nil {
+		if l.offer == nil && l.next() != nil {
 			orders, next = l.orders, order{ctx: ctx, job: l.job, replies: l.replies}
 		}
 		select {
@@ -158,7 +159,7 @@ func (l *loop) stalled() bool {
 func (l *loop) ordered() {
 	l.packing[l.job] = l.queue[0]
 	l.queue = l.queue[1:]
-	l.job, l.changed = nil, true
+	l.job, l.offer, l.changed = nil, l.job, true
 }
 
 func (l *loop) learn(f watch.Fact) {
@@ -182,8 +183,12 @@ func (l *loop) learn(f watch.Fact) {
 	}
 }
 
-// received learns what became of a set that was packed.
+// received learns that a pack has begun, or what became of it.
 func (l *loop) received(r reply) {
+	if r.began {
+		l.offer, l.changed = nil, true
+		return
+	}
 	s := l.packing[r.job]
 	delete(l.packing, r.job)
 	l.finish(s, r.job, r.outcome)

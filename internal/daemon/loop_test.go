@@ -89,7 +89,7 @@ func (b *bench) lose(path string) {
 func (b *bench) pack() {
 	for b.next() != nil {
 		j := b.order()
-		b.received(reply{j, b.packer.pack(context.Background(), j)})
+		b.received(reply{job: j, outcome: b.packer.pack(context.Background(), j)})
 	}
 }
 
@@ -97,6 +97,7 @@ func (b *bench) pack() {
 func (b *bench) order() *job {
 	j := b.job
 	b.ordered()
+	b.received(reply{job: j, began: true})
 	return j
 }
 
@@ -506,7 +507,7 @@ func TestFullDiskHoldsTheQueueBack(t *testing.T) {
 	b.writePair("q")
 	b.settle("r/a-1.ckpt", "r/b-1.ckpt", "q/a-1.ckpt", "q/b-1.ckpt")
 	require.NotNil(t, b.next())
-	b.received(reply{b.order(), outcome{err: &artifactError{fmt.Errorf("write archive: %w", unix.ENOSPC)}}})
+	b.received(reply{job: b.order(), outcome: outcome{err: &artifactError{fmt.Errorf("write archive: %w", unix.ENOSPC)}}})
 	b.expect(Failed)
 	b.pack()
 	b.expect()
@@ -592,7 +593,7 @@ func TestReplacedBeforeTheOutcomeArrives(t *testing.T) {
 	b.settle("r/a-1.ckpt")
 	b.write("r/b-1.ckpt", torchZip(t, 100, 51))
 	b.settle("r/b-1.ckpt")
-	b.received(reply{j, out})
+	b.received(reply{job: j, outcome: out})
 	b.pack()
 	b.expect(Bundled, Bundled)
 	require.Len(t, b.bundles(), 2)
@@ -612,7 +613,7 @@ func TestForgottenWhileInFlight(t *testing.T) {
 	require.Empty(t, b.table.Sets())
 	b.writePair("r")
 	b.settle("r/a-1.ckpt", "r/b-1.ckpt")
-	b.received(reply{j, out})
+	b.received(reply{job: j, outcome: out})
 	b.pack()
 	b.expect(PublishedBefore, Bundled)
 	require.Len(t, b.bundles(), 1)

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -18,17 +19,18 @@ const stallAfter = time.Minute
 type order struct {
 	ctx     context.Context
 	job     *job
-	replies chan<- reply // has room for all packs of a watch
+	replies chan<- reply // has room for two replies for each pack of a watch
 }
 
-// reply is what became of a job.
+// reply tells that a job has begun, or what became of it.
 type reply struct {
 	job     *job
+	began   bool
 	outcome outcome
 }
 
-// pool packs the orders of all watches, so many at a time. Orders are taken from watches by turns, since a
-// channel serves those first who wait longest.
+// pool packs the orders of all watches, so many at a time. A watch has no more than one order that waits, and
+// the oldest is served first: so watches take turns.
 type pool struct {
 	packer  *packer
 	opts    Options
@@ -38,6 +40,7 @@ type pool struct {
 	changed chan struct{} // one of the two above changed
 	ended   chan *work
 	done    chan struct{}
+	waiting []order // oldest first
 	running map[*work]bool
 	shown   atomic.Pointer[[]*work]
 	pulse   *pulse
@@ -78,15 +81,13 @@ func (l *pool) run(stop <-chan struct{}) {
 	defer turn.Stop()
 	for {
 		l.pulse.turned()
-		var orders <-chan order
-		if l.busy() < int(l.workers.Load()) && !l.closed.Load() {
-			orders = l.orders
-		}
+		l.startWaiting()
 		select {
 		case <-stop:
 			return
-		case o := <-orders:
-			l.start(o)
+		case o := <-l.orders:
+			l.waiting = append(l.waiting, o)
+			context.AfterFunc(o.ctx, l.wake)
 		case w := <-l.ended:
 			delete(l.running, w)
 			l.show()
@@ -95,6 +96,35 @@ func (l *pool) run(stop <-chan struct{}) {
 			l.findStalled()
 		}
 	}
+}
+
+func (l *pool) startWaiting() {
+	for i := slices.IndexFunc(l.waiting, l.mayStart); i >= 0; i = slices.IndexFunc(l.waiting, l.mayStart) {
+		o := l.waiting[i]
+		l.waiting = slices.Delete(l.waiting, i, i+1)
+		o.replies <- reply{job: o.job, began: true}
+		if err := o.ctx.Err(); err != nil {
+			o.replies <- reply{job: o.job, outcome: outcome{err: err}}
+			continue
+		}
+		l.start(o)
+	}
+}
+
+// mayStart tells whether there is a place for an order now, or whether nobody waits for it any more.
+func (l *pool) mayStart(o order) bool {
+	if o.ctx.Err() != nil {
+		return true
+	}
+	if l.closed.Load() || l.busy() >= int(l.workers.Load()) {
+		return false
+	}
+	for w := range l.running {
+		if w.watch == o.job.watch.Name && w.stalled.Load() {
+			return false // it would only stand beside it
+		}
+	}
+	return true
 }
 
 // busy counts the packs that take a place.
@@ -115,7 +145,7 @@ func (l *pool) start(o order) {
 	l.show()
 	go func() {
 		out := l.packer.pack(o.ctx, o.job)
-		o.replies <- reply{o.job, out}
+		o.replies <- reply{job: o.job, outcome: out}
 		select {
 		case l.ended <- w:
 		case <-l.done:

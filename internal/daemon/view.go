@@ -49,8 +49,8 @@ func (l *loop) show() {
 
 func (l *loop) makeView() {
 	packing := make(map[*set]bool)
-	for _, s := range l.packing {
-		packing[s] = true
+	for j, s := range l.packing {
+		packing[s] = j != l.offer
 	}
 	v := &view{known: l.table.Len(), kept: l.kept, states: make(map[status.State]int)}
 	var first []*set
