@@ -30,6 +30,7 @@ type Watch struct {
 	Settle  time.Duration    // how long a file must be quiet
 	Expire  time.Duration    // how long an incomplete set waits before it is reported
 	Rescan  time.Duration    // time between two full listings
+	PollOps int              // calls into the file system that polling makes in a minute at most
 	Regroup time.Duration    // how long a changed member of a published set waits for the others
 	Marker  *pattern.Pattern // a file that must exist before a set is bundled; nil for none
 	Members []Member         // in file order; at least one has a pattern

@@ -90,6 +90,11 @@ var watchTable = tableDoc{
 			meaning: "How often the whole root is listed besides events, so that a lost event costs time and nothing else.",
 		},
 		{
+			name: "poll_ops", kind: "integer", initial: "60000",
+			meaning: "How many calls into the file system polling makes in a minute at most, spread evenly over it. A large tree is then " +
+				"gone through more slowly: [operations.md](operations.md#network-file-systems) has the formula. From 60 to 100000000.",
+		},
+		{
 			name: "regroup", kind: "duration", initial: "5m",
 			meaning: "After one member of a set that is already published was written anew: how long bundlewatch waits for the other " +
 				"members to be written anew too.",

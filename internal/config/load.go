@@ -116,6 +116,7 @@ func readWatch(s section, cfg *Config) Watch {
 	w.Settle = s.duration("settle", minSettle)
 	w.Expire = s.duration("expire", 1)
 	w.Rescan = s.duration("rescan", 1)
+	w.PollOps = int(s.integer("poll_ops", 60, 100_000_000))
 	w.Regroup = s.duration("regroup", 1)
 
 	members := readMembers(s.table("members", membersTable))

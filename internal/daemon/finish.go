@@ -24,6 +24,9 @@ func (e *engine) finish(s *set, j *job, out outcome) {
 		ev.naming, ev.waited = out.named, e.now().Sub(s.State.complete)
 		e.emit(ev)
 		e.worked(s)
+		if out.unsynced != nil {
+			e.emit(Event{Kind: Failed, Key: s.Key, Path: out.path, Reason: out.unsynced.Error()})
+		}
 		e.doneIfPublished(s)
 	case out.err == nil:
 		e.emit(Event{Kind: PublishedBefore, Key: s.Key, Path: out.path})

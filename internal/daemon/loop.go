@@ -63,7 +63,7 @@ func (l *loop) run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	w, err := watch.New(watch.Options{Root: l.watch.Root, Want: l.wants, Source: l.source, Settle: l.watch.Settle,
-		Rescan: l.watch.Rescan, Logger: l.log})
+		Rescan: l.watch.Rescan, PollOps: l.watch.PollOps, Logger: l.log})
 	if err != nil {
 		return err
 	}

@@ -51,6 +51,7 @@ type outcome struct {
 	config   []snapshot.File // as it was frozen; nil when the attempt did not come that far
 	took     time.Duration
 	named    time.Duration // of it, to give the bundle its name
+	unsynced error         // why the name of the bundle may be lost with the power
 	err      error
 }
 
@@ -434,10 +435,12 @@ func (p *packer) name(j *job, m *bundle.Manifest, stage *store.Stage) outcome {
 			return outcome{err: &artifactError{err}}
 		}
 		err = stage.Publish(slot)
-		if errors.Is(err, store.ErrExists) {
+		switch {
+		case errors.Is(err, store.ErrExists):
 			continue
-		}
-		if err != nil {
+		case errors.Is(err, store.ErrUnsynced):
+			return outcome{manifest: m, path: slot.Path, unsynced: err}
+		case err != nil:
 			return outcome{err: &artifactError{err}}
 		}
 		return outcome{manifest: m, path: slot.Path}

@@ -5,6 +5,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"time"
 )
 
 const (
@@ -110,9 +111,27 @@ func (r *Reader) drop(p part) {
 	}
 }
 
+// dropAttempts bounds how often Drop tries again, after 1, 2, 4, … milliseconds: pages that the kernel reads ahead at the
+// moment cannot be dropped yet.
+const dropAttempts = 6
+
 // Drop drops all pages that came in by reading and are still there.
 func (r *Reader) Drop() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.drop(part{0, r.size})
+	for attempt := range dropAttempts {
+		r.drop(part{0, r.size})
+		if !r.left() {
+			return
+		}
+		time.Sleep(time.Millisecond << attempt)
+	}
+}
+
+// left tells whether pages are there that nobody had in the cache.
+func (r *Reader) left() bool {
+	return slices.ContainsFunc(r.absent, func(p part) bool {
+		_, cached, err := residency(r.file, p)
+		return err == nil && cached > 0
+	})
 }

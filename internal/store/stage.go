@@ -30,7 +30,8 @@ func (l *Local) Stage() (*Stage, error) {
 }
 
 // Publish makes the directory visible at slot by one rename that never replaces anything, with all
-// directories involved synced before and after. The error wraps [ErrExists] when something is there.
+// directories involved synced before and after. The error wraps [ErrExists] when something is
+// there, and [ErrUnsynced] when the directory has its name and nothing else is to be done.
 // The stage is used up only on success.
 func (s *Stage) Publish(slot Slot) error {
 	if err := syncDir(s.Path); err != nil {
@@ -43,7 +44,7 @@ func (s *Stage) Publish(slot Slot) error {
 		return fmt.Errorf("publish %q: %w", slot.Path, err)
 	}
 	if err := syncDir(filepath.Dir(slot.Path)); err != nil {
-		return fmt.Errorf("sync the directory above the bundle: %w", err)
+		return fmt.Errorf("%w: sync the directory above the bundle: %w", ErrUnsynced, err)
 	}
 	return nil
 }

@@ -19,6 +19,9 @@ var ErrLocked = errors.New("another instance holds the lock")
 // ErrExists tells that the name was published by someone else in the meantime.
 var ErrExists = errors.New("already published")
 
+// ErrUnsynced tells that a name was published, and that the disk would not promise to keep it.
+var ErrUnsynced = errors.New("published, but it may be gone after a loss of power, and is then bundled again")
+
 const (
 	stagingName = ".staging"
 	lockName    = ".lock"
