@@ -29,8 +29,8 @@ const linkPatience = 5 * time.Second
 var resolve = resolveLinks
 
 func resolveInTime(path string) string {
-	resolved := make(chan string, 1)
-	go func() { resolved <- resolve(path) }()
+	resolved, find := make(chan string, 1), resolve
+	go func() { resolved <- find(path) }()
 	timer := time.NewTimer(linkPatience)
 	defer timer.Stop()
 	select {
