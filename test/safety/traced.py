@@ -39,7 +39,8 @@ class Result(NamedTuple):
 
 
 def run(argv, cwd, writable, readable, environment=None):
-    """Run a command under strace. It may change what is below `writable`, and read that and what is below `readable`."""
+    """Run a command under strace. It may change what is below `writable`, and read that, what is below `readable`, and
+    its own program: a library of the metrics takes a digest of it when it starts."""
     log = os.path.join(cwd, ".trace")
     begin = time.monotonic()
     with open(os.path.join(cwd, ".out"), "wb+") as out, open(os.path.join(cwd, ".err"), "wb+") as err:
@@ -51,7 +52,7 @@ def run(argv, cwd, writable, readable, environment=None):
             f.seek(0)
             texts.append(f.read().decode(errors="replace"))
     seconds, mebibytes = usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
-    broken = list(breaches(log, cwd, writable, readable))
+    broken = list(breaches(log, cwd, writable, [*readable, argv[0]]))
     if timed_out:
         broken.append(f"it did not end within {PATIENCE} s")
     elif seconds > SECONDS:

@@ -78,11 +78,20 @@ func start(t *testing.T, dir string) *daemon {
 		}
 		if t.Failed() {
 			text := d.log.String()
-			t.Logf("the end of the daemon's log:\n%s", text[max(0, len(text)-8000):])
+			t.Logf("the daemon's log, without its middle:\n%s", withoutMiddle(text))
 		}
 	})
 	eventually(t, "the daemon is ready", func() bool { return len(d.log.lines("ready: every root was listed")) == 1 })
 	return d
+}
+
+// withoutMiddle cuts a text down to its ends, where the events begin, and where a crash is told.
+func withoutMiddle(text string) string {
+	const most = 8000
+	if at := strings.Index(text, "\ngoroutine "); at >= 0 {
+		text = text[:min(len(text), at+most)] // the trace of a crash begins with what went wrong
+	}
+	return text[max(0, len(text)-2*most):]
 }
 
 // stop ends the daemon as systemd does, and wants it to end well.
