@@ -71,7 +71,7 @@ func (r *Reader) split(p part) {
 	case cached == 0:
 		r.add(p)
 	case cached < pages && p.end-p.begin > finest:
-		middle := p.begin + (p.end-p.begin)/2/finest*finest
+		middle := p.begin + max(finest, (p.end-p.begin)/2/finest*finest)
 		r.split(part{p.begin, middle})
 		r.split(part{middle, p.end})
 	}

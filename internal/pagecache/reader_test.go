@@ -89,6 +89,27 @@ func TestReadingOutOfOrderLeavesNothing(t *testing.T) {
 	require.Zero(t, cached(t, f, part{0, testSize}))
 }
 
+// Files of any size are looked at to their end, whichever of their pages are cached.
+func TestFilesOfEverySizeAreRead(t *testing.T) {
+	for size := int64(1); size < 400<<10; size += 7001 {
+		f, err := os.Create(filepath.Join(t.TempDir(), "file"))
+		require.NoError(t, err)
+		_, err = f.Write(bytes.Repeat([]byte("x"), int(size)))
+		require.NoError(t, err)
+		require.NoError(t, f.Sync())
+		for _, cached := range []int64{0, 1, size / 2, size - 1} {
+			drop(f, part{0, size})
+			_, err = f.ReadAt(make([]byte, 1), cached)
+			require.True(t, err == nil || cached == size, "%v", err)
+			r := NewReader(f, size)
+			n, _ := r.ReadAt(make([]byte, size), 0)
+			require.EqualValues(t, size, n)
+			r.Drop()
+		}
+		require.NoError(t, f.Close())
+	}
+}
+
 // TestKernelsAgree holds the older way of asking against the newer one.
 func TestKernelsAgree(t *testing.T) {
 	f, _ := coldFile(t)
