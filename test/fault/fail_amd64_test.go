@@ -102,7 +102,9 @@ func TestSyncedBeforeItIsVisible(t *testing.T) {
 }
 
 // isWrite tells whether a call changes what a file holds.
-func isWrite(c tracer.Call) bool { return slices.Contains([]string{"write", "pwrite64", "ftruncate"}, c.Name) }
+func isWrite(c tracer.Call) bool {
+	return slices.Contains([]string{"write", "pwrite64", "ftruncate"}, c.Name)
+}
 
 func lastIndex(calls []tracer.Call, is func(tracer.Call) bool) int {
 	for i := len(calls) - 1; i >= 0; i-- {
