@@ -3,6 +3,7 @@
 //
 //	bench/run.sh                   installs the peers where it can, and runs everything in its short form
 //	go run ./bench -full           2 x 4 GiB, 100,000 directories: takes about an hour and 60 GiB
+//	go run ./bench -quick          2 x 64 MiB alone
 //	go run ./bench -only pack      one part: pack, share, scan, latency or victim
 //	go run ./bench -write          also puts the tables into docs/benchmarks.md
 package main
@@ -21,6 +22,9 @@ func main() {
 	if len(os.Args) > 2 && os.Args[1] == "floor" {
 		exit(floor(os.Args[2:]))
 	}
+	if len(os.Args) == 6 && os.Args[1] == "data" {
+		exit(writeOne(os.Args[2:]))
+	}
 	if len(os.Args) == 4 && os.Args[1] == "read-loop" {
 		exit(readLoop(os.Args[2], os.Args[3]))
 	}
@@ -28,6 +32,7 @@ func main() {
 	flag.StringVar(&b.dir, "dir", os.TempDir(), "where to work, on a disk")
 	flag.IntVar(&b.runs, "runs", 5, "times that each command is run")
 	flag.BoolVar(&b.full, "full", false, "the large sizes too")
+	flag.BoolVar(&b.quick, "quick", false, "the small sizes alone")
 	only := flag.String("only", "", "one part: "+strings.Join(partNames(), ", "))
 	write := flag.Bool("write", false, "put the tables into docs/benchmarks.md")
 	flag.Parse()
@@ -49,6 +54,7 @@ type bench struct {
 	self    string // this binary
 	runs    int
 	full    bool
+	quick   bool
 	out     strings.Builder
 }
 

@@ -64,7 +64,10 @@ func floor(paths []string) error {
 }
 
 func (b *bench) datasets() []dataset {
-	all := []dataset{{bare, 64 << 20}, {bare, 1 << 30}, {lightning, 64 << 20}, {lightning, 1 << 30}, {small, 64 << 20}}
+	all := []dataset{{bare, 64 << 20}, {lightning, 64 << 20}, {small, 64 << 20}}
+	if !b.quick {
+		all = append(all, dataset{bare, 1 << 30}, dataset{lightning, 1 << 30})
+	}
 	if b.full {
 		all = append(all, dataset{bare, 4 << 30}, dataset{lightning, 4 << 30})
 	}

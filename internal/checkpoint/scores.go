@@ -76,6 +76,10 @@ func (c *Checkpoint) scalar(v any) (float64, bool) {
 	case float64:
 		n = t
 	case *pickle.Object, *pickle.TensorCall:
+		// Most tensors are weights, and there can be many: only one that holds a single number is read.
+		if one, ok, err := c.torch.tensor("", t); err != nil || !ok || numel(one.Shape) != 1 {
+			return 0, false
+		}
 		list, err := c.torch.numbers(t)
 		if l, ok := list.(*pickle.List); err == nil && ok && len(l.Items) == 1 {
 			n, _ = l.Items[0].(float64)
