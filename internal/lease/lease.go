@@ -2,6 +2,7 @@ package lease
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"runtime"
 
@@ -19,45 +20,55 @@ const (
 	Writers            // some process has it open for writing, or mapped writably
 )
 
-// Probe tells how a file is open elsewhere. f must be open for reading only, and be the only descriptor
-// that this process has of the file.
+// Kind is a kind of lease (fcntl(2)).
+type Kind int
+
+// The kinds.
+const (
+	Write Kind = unix.F_WRLCK // is granted when nobody else has the file open
+	Read  Kind = unix.F_RDLCK // is granted when nobody has it open for writing, or mapped writably
+)
+
+// Take takes a lease and gives it back. f must be open for reading only. The error is nil when it was granted, EAGAIN when
+// the file is in use, EACCES or EPERM without the right to ask, and another one where there are no leases.
 //
-// A write lease is granted when nobody else has the file open, a read lease when nobody has it open for
-// writing (fcntl(2)). A process that opens the file between the two calls of a probe waits for the second
-// one, some microseconds. Nothing may come between them, therefore raw system calls, which do not give
-// the scheduler a chance. The signal that such an open sends is set to SIGURG, whose default is to be ignored
-// and which the Go runtime uses itself; SIGIO, the usual one, ends a process that has no handler for it.
-func Probe(f *os.File) Use {
+// A process that opens the file between the two calls waits for the second one, some microseconds; only an open
+// with O_NONBLOCK would be refused. Nothing may come between them, therefore raw system calls, which do not
+// give the scheduler a chance. The signal that such an open sends to the holder is set to SIGURG, whose default
+// is to be ignored and which the Go runtime uses itself; SIGIO, the usual one, ends a process that has no
+// handler for it.
+func Take(f *os.File, kind Kind) error {
 	defer runtime.KeepAlive(f)
 	fd := f.Fd()
-	if isRemote(int(fd)) {
-		return Unknown
-	}
 	if _, err := unix.FcntlInt(fd, unix.F_SETSIG, int(unix.SIGURG)); err != nil {
+		return fmt.Errorf("set the signal of a lease: %w", err)
+	}
+	if _, _, errno := unix.RawSyscall(unix.SYS_FCNTL, fd, unix.F_SETLEASE, uintptr(kind)); errno != 0 {
+		return errno
+	}
+	unix.RawSyscall(unix.SYS_FCNTL, fd, unix.F_SETLEASE, unix.F_UNLCK)
+	return nil
+}
+
+// Probe tells how a file is open elsewhere. f must be open for reading only, and be the only descriptor
+// that this process has of the file.
+func Probe(f *os.File) Use {
+	if isRemote(int(f.Fd())) {
 		return Unknown
 	}
-	switch err := take(fd, unix.F_WRLCK); {
+	switch err := Take(f, Write); {
 	case err == nil:
 		return Nobody
 	case !errors.Is(err, unix.EAGAIN):
 		return Unknown
 	}
-	switch err := take(fd, unix.F_RDLCK); {
+	switch err := Take(f, Read); {
 	case err == nil:
 		return Readers
 	case errors.Is(err, unix.EAGAIN):
 		return Writers
 	}
 	return Unknown
-}
-
-func take(fd uintptr, kind uintptr) error {
-	_, _, errno := unix.RawSyscall(unix.SYS_FCNTL, fd, unix.F_SETLEASE, kind)
-	if errno != 0 {
-		return errno
-	}
-	unix.RawSyscall(unix.SYS_FCNTL, fd, unix.F_SETLEASE, unix.F_UNLCK)
-	return nil
 }
 
 // local are the file systems whose files no other host writes to, and which grant leases.
