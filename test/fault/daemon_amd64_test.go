@@ -20,7 +20,7 @@ import (
 func (b *bench) traceDaemon(react func(tracer.Call) tracer.Reaction, want map[string]checker.Set) program.Result {
 	b.Helper()
 	p := tracer.Start(b, react, "run", "--config", b.config())
-	eventually(b, "the daemon publishes everything or ends", func() bool {
+	program.Eventually(b, "the daemon publishes everything or ends", func() bool {
 		told := strings.Count(p.Log(), `"message":"bundle published"`) + strings.Count(p.Log(), `"level":"error"`)
 		return p.HasEnded() || (told >= len(want) && b.allVisible(want))
 	})
@@ -86,7 +86,7 @@ func (b *bench) judgeDaemon(count *tally, want map[string]checker.Set) {
 		b.Errorf("after the interruption: %v", err)
 	}
 	d := b.start()
-	eventually(b, "the daemon publishes what is missing", func() bool { return b.allVisible(want) })
+	program.Eventually(b, "the daemon publishes what is missing", func() bool { return b.allVisible(want) })
 	d.stop()
 	b.compare(count, want)
 }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bundlewatch/bundlewatch/test/internal/checker"
+	"github.com/bundlewatch/bundlewatch/test/internal/program"
 )
 
 // disk is a small file system of its own, which nobody else sees, with the artifact directory on it. It
@@ -167,14 +168,14 @@ func daemonOnAFullDisk(b *disk, leave int64) {
 	d := b.start()
 	ballast := b.fill(leave)
 	big := b.addSet("2", memberSize, 11)
-	eventually(b, "the cause is told", func() bool { return d.log.count("no space left on device") > 0 })
+	program.Eventually(b, "the cause is told", func() bool { return d.log.count("no space left on device") > 0 })
 	time.Sleep(retryAfter + 2*time.Second) // it tries again in vain
 	require.Equal(b, 1, d.log.count("no space left on device"), "the cause is told once:\n%s", d.log)
 	b.requirePublished(map[string]checker.Set{"r1/1": small})
 
 	require.NoError(b, os.Remove(ballast))
 	want := map[string]checker.Set{"r1/1": small, "r1/2": big}
-	eventually(b, "the set is published when there is room", func() bool { return b.allVisible(want) })
+	program.Eventually(b, "the set is published when there is room", func() bool { return b.allVisible(want) })
 	d.stop()
 	b.requirePublished(want)
 	b.mustVerify()
@@ -189,10 +190,10 @@ func TestDiskThatBecomesReadOnly(t *testing.T) {
 	b := newBench(t).ext4()
 	first := b.addSet("1", 200_000, 1)
 	d := b.start()
-	eventually(t, "the first set is published", func() bool { return b.allVisible(map[string]checker.Set{"r1/1": first}) })
+	program.Eventually(t, "the first set is published", func() bool { return b.allVisible(map[string]checker.Set{"r1/1": first}) })
 	b.command("mount", "-o", "remount,abort", b.mount)
 	second := b.addSet("2", 200_000, 11)
-	eventually(t, "the cause is told", func() bool { return d.log.count(unix.EROFS.Error()) > 0 })
+	program.Eventually(t, "the cause is told", func() bool { return d.log.count(unix.EROFS.Error()) > 0 })
 	b.requirePublished(map[string]checker.Set{"r1/1": first})
 	d.end()
 	require.LessOrEqual(t, d.log.count(unix.EROFS.Error()), 2, "the cause is told once, and what it left behind at the end:\n%s", d.log)
@@ -205,7 +206,7 @@ func TestDiskThatBecomesReadOnly(t *testing.T) {
 	b.command("mount", "-o", "loop", b.image, b.mount)
 	want := map[string]checker.Set{"r1/1": first, "r1/2": second}
 	d = b.start()
-	eventually(t, "the second set is published", func() bool { return b.allVisible(want) })
+	program.Eventually(t, "the second set is published", func() bool { return b.allVisible(want) })
 	d.stop()
 	b.requirePublished(want)
 	b.mustVerify()

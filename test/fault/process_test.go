@@ -6,26 +6,11 @@ import (
 	"strings"
 	"sync"
 	"syscall"
-	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/bundlewatch/bundlewatch/test/internal/program"
 )
-
-// patience is how long the suite waits for what must come; no test depends on when it comes.
-const patience = 2 * time.Minute
-
-// eventually waits on this goroutine until something is so.
-func eventually(t testing.TB, what string, so func() bool) {
-	t.Helper()
-	for end := time.Now().Add(patience); !so(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("waited %v in vain: %s", patience, what)
-		}
-	}
-}
 
 // daemon is a running `bundlewatch run`.
 type daemon struct {
@@ -70,7 +55,7 @@ func (b *bench) start() *daemon {
 			b.Logf("the daemon's log:\n%s", d.log)
 		}
 	})
-	eventually(b, "the daemon is ready", func() bool { return d.log.count("ready: every root was listed") == 1 })
+	program.Eventually(b, "the daemon is ready", func() bool { return d.log.count("ready: every root was listed") == 1 })
 	return d
 }
 

@@ -16,10 +16,10 @@ func TestRemovedArtifactDirectory(t *testing.T) {
 	b := newBench(t)
 	want := map[string]checker.Set{"r1/1": b.addSet("1", 200_000, 1)}
 	d := b.start()
-	eventually(t, "the first set is published", func() bool { return b.allVisible(want) })
+	program.Eventually(t, "the first set is published", func() bool { return b.allVisible(want) })
 	b.forget()
 	want["r1/2"] = b.addSet("2", 200_000, 11)
-	eventually(t, "both sets are published", func() bool { return b.allVisible(want) })
+	program.Eventually(t, "both sets are published", func() bool { return b.allVisible(want) })
 	require.Equal(t, 75, program.Run(t, "run", "--config", b.config()).Code, "a second daemon starts beside the first one")
 	d.stop()
 	b.requirePublished(want)

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/bundlewatch/bundlewatch/test/internal/checker"
+	"github.com/bundlewatch/bundlewatch/test/internal/program"
 )
 
 // The daemon stands still for longer than sets are waited for, as on a machine that sleeps, while trainers
@@ -21,7 +22,7 @@ func TestSuspendedDaemon(t *testing.T) {
 	half := newCheckpoint(b, 200_000, 50)
 	require.NoError(t, os.WriteFile(b.member(checker.Roles[0], "across"), half.data, 0o644))
 	d := b.start()
-	eventually(t, "the first set is published", func() bool { return b.allVisible(want) })
+	program.Eventually(t, "the first set is published", func() bool { return b.allVisible(want) })
 
 	require.NoError(t, d.cmd.Process.Signal(syscall.SIGSTOP))
 	for i := range 20 {
@@ -40,8 +41,8 @@ func TestSuspendedDaemon(t *testing.T) {
 	time.Sleep(expire + time.Second)
 	require.NoError(t, d.cmd.Process.Signal(syscall.SIGCONT))
 
-	eventually(t, "every complete set is published", func() bool { return b.allVisible(want) })
-	eventually(t, "the half set is told", func() bool { return d.log.count("set has waited too long") > 0 })
+	program.Eventually(t, "every complete set is published", func() bool { return b.allVisible(want) })
+	program.Eventually(t, "the half set is told", func() bool { return d.log.count("set has waited too long") > 0 })
 	d.stop()
 	b.requirePublished(want)
 	b.mustVerify()

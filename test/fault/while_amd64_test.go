@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bundlewatch/bundlewatch/test/internal/checker"
+	"github.com/bundlewatch/bundlewatch/test/internal/program"
 	"github.com/bundlewatch/bundlewatch/test/internal/tracer"
 )
 
@@ -44,18 +45,18 @@ func (b *bench) failForAWhile(errno unix.Errno) {
 		}
 		return tracer.Reaction{Fail: errno}
 	}, "run", "--config", b.config())
-	eventually(b, "the first set is published", func() bool { return strings.Contains(p.Log(), "bundle published") })
+	program.Eventually(b, "the first set is published", func() bool { return strings.Contains(p.Log(), "bundle published") })
 
 	broken.Store(true)
 	for _, epoch := range []string{"2", "3"} {
 		want["r1/"+epoch] = b.addSet(epoch, 200_000, uint64(len(want)*10+1))
 	}
-	eventually(b, "the daemon has tried again", func() bool { return attempts.Load() >= 2 })
+	program.Eventually(b, "the daemon has tried again", func() bool { return attempts.Load() >= 2 })
 	require.Equal(b, 1, strings.Count(p.Log(), errno.Error()), "the cause is told once:\n%s", p.Log())
 	b.requirePublished(map[string]checker.Set{"r1/1": want["r1/1"]})
 
 	broken.Store(false)
-	eventually(b, "everything is published", func() bool { return b.allVisible(want) })
+	program.Eventually(b, "everything is published", func() bool { return b.allVisible(want) })
 	p.Signal(syscall.SIGTERM)
 	r := p.Wait()
 	require.Zero(b, r.Code, r.Stderr)

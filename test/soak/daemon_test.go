@@ -12,25 +12,11 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/bundlewatch/bundlewatch/test/internal/program"
 )
-
-// patience is how long the soak waits for what must come; it depends on nothing when it comes.
-const patience = 2 * time.Minute
-
-// eventually waits on this goroutine until something is so.
-func eventually(t testing.TB, what string, so func() bool) {
-	t.Helper()
-	for end := time.Now().Add(patience); !so(); time.Sleep(100 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("waited %v in vain: %s", patience, what)
-		}
-	}
-}
 
 // daemon is a running `bundlewatch run`.
 type daemon struct {
@@ -81,7 +67,7 @@ func start(t *testing.T, dir string) *daemon {
 			t.Logf("the daemon's log, without its middle:\n%s", withoutMiddle(text))
 		}
 	})
-	eventually(t, "the daemon is ready", func() bool { return len(d.log.lines("ready: every root was listed")) == 1 })
+	program.Eventually(t, "the daemon is ready", func() bool { return len(d.log.lines("ready: every root was listed")) == 1 })
 	return d
 }
 

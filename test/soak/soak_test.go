@@ -111,10 +111,10 @@ func (b *bench) train(d time.Duration) {
 // settled waits until everything that must be there is there, and nothing is held that need not be.
 func (b *bench) settled(d *daemon, descriptors int) {
 	b.t.Helper()
-	eventually(b.t, "every complete pair is published", func() bool { return b.missing() == "" })
-	eventually(b.t, "the newest last pairs are published", func() bool { return b.missingLast() == "" })
-	eventually(b.t, "descriptors are given up", func() bool { return len(d.descriptors()) <= descriptors })
-	eventually(b.t, "there is a watch for each directory", func() bool { return d.watches() == b.directories() })
+	program.Eventually(b.t, "every complete pair is published", func() bool { return b.missing() == "" })
+	program.Eventually(b.t, "the newest last pairs are published", func() bool { return b.missingLast() == "" })
+	program.Eventually(b.t, "descriptors are given up", func() bool { return len(d.descriptors()) <= descriptors })
+	program.Eventually(b.t, "there is a watch for each directory", func() bool { return d.watches() == b.directories() })
 }
 
 // missing names a pair that is not published, "" when none is missing.
@@ -201,7 +201,7 @@ func TestSoak(t *testing.T) {
 
 	b.judge()
 	fresh := start(t, b.dir)
-	eventually(t, "a new daemon has looked at everything", func() bool { return fresh.watches() == b.directories() })
+	program.Eventually(t, "a new daemon has looked at everything", func() bool { return fresh.watches() == b.directories() })
 	require.Empty(t, fresh.log.lines(`"message":"bundle published"`), "a new daemon publishes what was published")
 	requireNoMore(t, soaked, fresh.goroutines())
 	again := start(t, b.dir) // sweeps what SIGQUIT left
