@@ -121,7 +121,8 @@ func TestPollKeepsToItsBudget(t *testing.T) {
 	})
 }
 
-// What no times show is found by the walk, in which every directory is read.
+// What no times show is found by the walk, in which every directory is read: 9 to 11 minutes after the one
+// before, which is from the start to the start, so the third may come 18 minutes after the first.
 func TestWalkReadsEverything(t *testing.T) {
 	const runs = 50
 	bubble(t, runs, func(o *Options) { o.Rescan = 10 * time.Minute }, func(t *testing.T, p *polled) {
@@ -141,7 +142,7 @@ func TestWalkReadsEverything(t *testing.T) {
 		usual := most(7 * time.Minute)
 		require.Greater(t, most(4*time.Minute), usual+2*runs, "11 minutes after the first listing")
 		p.pass(time.Minute)
-		require.LessOrEqual(t, most(6*time.Minute), usual)
+		require.LessOrEqual(t, most(4*time.Minute), usual, "13 to 17 minutes after the first listing")
 	})
 }
 
