@@ -83,6 +83,10 @@ func dispatch(ctx context.Context, verb string, args []string) error {
 		return runUnpin(ctx, args)
 	case "prune":
 		return runPrune(ctx, args)
+	case "keygen":
+		return runKeygen(args)
+	case "sign":
+		return runSign(ctx, args)
 	case "init":
 		return runInit(ctx, args)
 	case "tidy":

@@ -24,6 +24,13 @@ into immutable archives (wts.h5.zip), from outside of the training process.
                                               why, packs, the last bundles and refusals; 1 if none answers
   bundlewatch verify  PATH... [--json]        prove bundles whole: a bundle's directory, an archive, or
                                               a directory with bundles below it
+  bundlewatch verify  --key PUB [--signature F] PATH... [--json]
+                                              and that each was signed with that key, holds exactly what
+                                              was signed, and nothing else
+  bundlewatch sign    BUNDLE [--key F] [--output F] [--config F] [--json]
+                                              a signature of a bundle, in a new file elsewhere
+  bundlewatch keygen  [FILE] [--curve P-256|P-384|P-521] [--json]
+                                              a key to sign with, and its public half
   bundlewatch inspect PATH [--json]           what a bundle, an archive or a checkpoint holds: entries,
                                               tensors, params, imports of every pickle
   bundlewatch ls      [--json] [--verify] [--sort key|published|size] [--reverse] [FILTER...]

@@ -107,6 +107,7 @@ type Provenance struct {
 	Root      string    `json:"root" doc:"root of the watch"`
 	Shared    int64     `json:"shared_bytes" doc:"bytes of the archive that share disk space with their sources, where the file system can (XFS, btrfs)"`
 	GitCommit string    `json:"git_commit,omitempty" doc:"commit checked out in the repository that the run lies in, if any"`
+	SignedBy  string    `json:"signed_by,omitempty" doc:"fingerprint of the key that model.sig was made with, where bundles are signed. It proves nothing: bundlewatch verify --key does"`
 }
 
 // innerManifest is bundlewatch/manifest.json inside of the archive: what must be known without the

@@ -22,6 +22,8 @@ type Report struct {
 	Tensors  int      `json:"tensors"`
 	Problems []string `json:"problems"`
 	Warnings []string `json:"warnings,omitempty"`
+	// SignedBy is the fingerprint of the key that the signature was checked with.
+	SignedBy string `json:"signed_by,omitempty"`
 }
 
 // OK tells whether the bundle is what it claims to be.
@@ -39,7 +41,7 @@ func Find(path string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !info.IsDir() || looksLikeBundle(path) {
+	if !info.IsDir() || LooksLikeBundle(path) {
 		return []string{path}, nil
 	}
 	var found []string
@@ -55,7 +57,7 @@ func Find(path string) ([]string, error) {
 		if d.Name() == ".staging" || d.Name() == ".pins" {
 			return filepath.SkipDir
 		}
-		if looksLikeBundle(p) {
+		if LooksLikeBundle(p) {
 			found = append(found, p)
 			return filepath.SkipDir
 		}
@@ -67,8 +69,8 @@ func Find(path string) ([]string, error) {
 	return found, err
 }
 
-// looksLikeBundle tells whether a directory has a file of a bundle. A directory of that name is part of a key.
-func looksLikeBundle(dir string) bool {
+// LooksLikeBundle tells whether a directory has a file of a bundle. A directory of that name is part of a key.
+func LooksLikeBundle(dir string) bool {
 	for _, name := range []string{ManifestName, SumsName, ArchiveName} {
 		if info, err := os.Lstat(filepath.Join(dir, name)); err == nil && !info.IsDir() {
 			return true
@@ -147,8 +149,9 @@ func (r *Report) verifyDirectory(ctx context.Context, dir string) *Manifest {
 			r.problem("%s has the SHA-256 %s, %s says %q", name, got.SHA256, SumsName, sums[name])
 		}
 	}
-	r.checkNothingElse(dir, append(present[:len(present):len(present)], SumsName, TombstoneName))
+	r.checkNothingElse(dir, append(present[:len(present):len(present)], SumsName, TombstoneName, SignatureName))
 	m := r.readManifest(filepath.Join(dir, ManifestName))
+	r.checkSignature(ctx, dir, m, sums)
 	if got := found[ArchiveName]; m != nil && got.Name != "" && got != m.Archive {
 		r.problem("%s says that the archive is %q of %d bytes with the SHA-256 %s, it is %q of %d bytes with %s", ManifestName,
 			m.Archive.Name, m.Archive.Bytes, m.Archive.SHA256, got.Name, got.Bytes, got.SHA256)

@@ -15,6 +15,7 @@ type Config struct {
 	Limits    Limits
 	HTTP      HTTP
 	Status    Status
+	Sign      Sign
 }
 
 // Artifacts says where bundles are published.

@@ -21,12 +21,17 @@ func Once(ctx context.Context, c *config.Config, opts Options) (err error) {
 	if len(c.Watches) == 0 {
 		return nil
 	}
+	key, err := SigningKey(c)
+	if err != nil {
+		return err
+	}
 	s, err := store.Open(c.Artifacts.Dir, bundle.ManifestName)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
 	p := newPacker(s, opts, c.Limits)
+	p.key.Store(key)
 	for _, w := range c.Watches {
 		e := newEngine(w, s, opts)
 		if _, err := e.look(ctx); err != nil {

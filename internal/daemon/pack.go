@@ -15,6 +15,7 @@ import (
 	"github.com/bundlewatch/bundlewatch/internal/checkpoint"
 	"github.com/bundlewatch/bundlewatch/internal/config"
 	"github.com/bundlewatch/bundlewatch/internal/pattern"
+	"github.com/bundlewatch/bundlewatch/internal/signature"
 	"github.com/bundlewatch/bundlewatch/internal/snapshot"
 	"github.com/bundlewatch/bundlewatch/internal/store"
 	"github.com/bundlewatch/bundlewatch/internal/watch"
@@ -64,6 +65,7 @@ type packer struct {
 	progress Progress
 	room     *room
 	throttle *throttle
+	key      atomic.Pointer[signature.PrivateKey] // nil leaves bundles unsigned
 }
 
 // work is how a pack is going. It may be looked at from any goroutine.
@@ -431,7 +433,7 @@ func (p *packer) name(j *job, m *bundle.Manifest, stage *store.Stage) outcome {
 			}
 		}
 		m.Version = slot.Version
-		if err := bundle.Seal(stage.Path, m); err != nil {
+		if err := p.seal(stage, m, slot); err != nil {
 			return outcome{err: &artifactError{err}}
 		}
 		err = stage.Publish(slot)

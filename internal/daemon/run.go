@@ -65,11 +65,16 @@ const (
 // go on: it wraps [store.ErrLocked] when another one has the artifact directory. What hangs in a file system
 // when the context is done is left behind after a while; it can publish nothing any more.
 func (d *Daemon) Run(ctx context.Context, c *config.Config) (err error) {
+	first := load(func() (*config.Config, error) { return c, nil })
+	if first.err != nil {
+		return first.err
+	}
 	if d.store, err = openStore(c.Artifacts.Dir); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.closeStore()) }()
 	d.prepare(c)
+	d.sign(first.key)
 	defer d.windows.close()
 	stop := make(chan struct{})
 	go d.pool.run(stop)

@@ -13,6 +13,7 @@ import (
 	"github.com/bundlewatch/bundlewatch/internal/bundle"
 	"github.com/bundlewatch/bundlewatch/internal/checkpoint"
 	"github.com/bundlewatch/bundlewatch/internal/pickle"
+	"github.com/bundlewatch/bundlewatch/internal/signature"
 )
 
 // publish packs a small bundle into a place of the artifact directory.
@@ -178,4 +179,24 @@ func TestPinsAreFilesOfTheDirectory(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, there)
 	require.NoDirExists(t, filepath.Join(s.Dir(), ".pins", "w"))
+}
+
+// The manifest says that the bundle was signed: without its signature it is not whole.
+func TestSignedBundleWithoutItsSignature(t *testing.T) {
+	dir := t.TempDir()
+	path := publish(t, dir, "w", "a")
+	m, err := bundle.ReadManifest(filepath.Join(path, bundle.ManifestName))
+	require.NoError(t, err)
+	key, err := signature.Generate(signature.P256)
+	require.NoError(t, err)
+	require.NoError(t, bundle.SealSigned(path, m, "a", key))
+	b := list(t, open(t, dir), "")[0]
+	require.Equal(t, Present, b.State, b.Reason)
+	b, err = Prove(t.Context(), b)
+	require.NoError(t, err)
+	require.Equal(t, Verified, b.State, b.Reason)
+	require.NoError(t, os.Remove(filepath.Join(path, bundle.SignatureName)))
+	b = list(t, open(t, dir), "")[0]
+	require.Equal(t, Damaged, b.State)
+	require.Contains(t, b.Reason, "model.sig: no such file")
 }

@@ -81,10 +81,10 @@ func ReadPrivateKey(path string) (*PrivateKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read private key: %w", err)
 	}
-	if err := checkMode(mode); err != nil {
-		return nil, fmt.Errorf("read private key %q: %w", path, err)
-	}
 	key, err := ParsePrivateKey(data)
+	if err == nil {
+		err = checkMode(mode)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read private key %q: %w", path, err)
 	}

@@ -35,6 +35,15 @@ type File struct {
 	SHA256 [sha256.Size]byte
 }
 
+// NewFile makes a File from a SHA-256 in hex.
+func NewFile(name, sum string) (File, error) {
+	raw, err := hex.DecodeString(sum)
+	if err != nil || len(raw) != sha256.Size {
+		return File{}, fmt.Errorf("sign %q: %.80q is no SHA-256", name, sum)
+	}
+	return File{Name: name, SHA256: [sha256.Size]byte(raw)}, nil
+}
+
 type statementJSON struct {
 	Type          string        `json:"_type"`
 	Subject       []subjectJSON `json:"subject"`

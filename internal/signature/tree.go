@@ -32,9 +32,9 @@ func (c *Content) problem(format string, args ...any) {
 }
 
 // Check holds a directory against a statement: it has every file that is listed, with those bytes, and nothing
-// else. own is the name that the signature's own file has in the directory, "" when it lies elsewhere. The
+// else. besides are the names of regular files that may be there as well, such as that of the signature. The
 // error is about what could not be read.
-func (s *Statement) Check(ctx context.Context, dir, own string) (*Content, error) {
+func (s *Statement) Check(ctx context.Context, dir string, besides ...string) (*Content, error) {
 	listed := make(map[string]File, len(s.Files))
 	above := make(map[string]bool)
 	for _, f := range s.Files {
@@ -43,7 +43,7 @@ func (s *Statement) Check(ctx context.Context, dir, own string) (*Content, error
 			above[d] = true
 		}
 	}
-	w := &walk{ctx: ctx, own: own, wanted: func(name string, isDir bool) bool {
+	w := &walk{ctx: ctx, besides: besides, wanted: func(name string, isDir bool) bool {
 		_, ok := listed[name]
 		return !isDir && ok || isDir && above[name]
 	}}
@@ -64,21 +64,21 @@ func (s *Statement) Check(ctx context.Context, dir, own string) (*Content, error
 	return c, nil
 }
 
-// Look reads all files of a directory that is to be signed, but for own, see [Statement.Check]. What cannot be
-// signed is a problem.
-func Look(ctx context.Context, dir, own string) (*Content, error) {
-	w := &walk{ctx: ctx, own: own, wanted: func(string, bool) bool { return true }}
+// Look reads all files of a directory that is to be signed, but for besides, see [Statement.Check]. What cannot
+// be signed is a problem.
+func Look(ctx context.Context, dir string, besides ...string) (*Content, error) {
+	w := &walk{ctx: ctx, besides: besides, wanted: func(string, bool) bool { return true }}
 	return w.run(dir)
 }
 
 // walk goes through a directory, with names that are relative to it.
 type walk struct {
 	*Content
-	ctx    context.Context
-	root   *os.Root // nil when the directory is none
-	own    string
-	wanted func(name string, isDir bool) bool
-	met    map[string]bool
+	ctx     context.Context
+	root    *os.Root // nil when the directory is none
+	besides []string
+	wanted  func(name string, isDir bool) bool
+	met     map[string]bool
 }
 
 func (w *walk) run(dir string) (*Content, error) {
@@ -112,6 +112,9 @@ func (w *walk) run(dir string) (*Content, error) {
 
 func target(link string) string {
 	real, err := filepath.EvalSymlinks(link)
+	if err == nil {
+		real, err = filepath.Abs(real)
+	}
 	if err != nil {
 		return "which it does not lead to"
 	}
@@ -149,7 +152,8 @@ func (w *walk) entry(name string) error {
 	if err != nil {
 		return err
 	}
-	w.met[name] = name != w.own
+	skipped := slices.Contains(w.besides, name)
+	w.met[name] = !skipped
 	switch {
 	case info.IsDir() && w.wanted(name, true):
 		n, err := w.directory(name)
@@ -161,9 +165,10 @@ func (w *walk) entry(name string) error {
 		w.problem("%q is a directory that was not signed", name)
 	case !info.Mode().IsRegular():
 		w.problem("%q is %s, no regular file", name, kind(info.Mode()))
-	case w.wanted(name, false) && name != w.own:
+	case skipped:
+	case w.wanted(name, false):
 		return w.file(name, info)
-	case name != w.own:
+	default:
 		w.problem("%q was not signed", name)
 	}
 	return nil

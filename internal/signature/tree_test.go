@@ -109,7 +109,7 @@ func TestTheDirectoryItself(t *testing.T) {
 	_, err = s.Check(t.Context(), dir+"/absent", FileName)
 	require.ErrorIs(t, err, os.ErrNotExist)
 
-	got, err = s.Check(t.Context(), dir, "")
+	got, err = s.Check(t.Context(), dir)
 	require.NoError(t, err)
 	require.Equal(t, []string{`"model.sig" was not signed`}, got.Problems, "with a signature that lies elsewhere")
 }
