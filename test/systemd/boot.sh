@@ -42,6 +42,7 @@ prepare() {
   { write_config pairs && echo 'nonsense = true'; } >"$host/bad.toml"
   { write_config pairs && write_big_watch; } >"$host/big.toml"
   { write_config pairs && printf '[http]\nlisten = "127.0.0.1:9464"\n'; } >"$host/http.toml"
+  { write_config pairs && printf '[sign]\nkey = "/etc/bundlewatch/signing.pem"\n'; } >"$host/signed.toml"
   write_config pairs | sed 's|/home/trainer|/home/alice|; s|^dir = .*|dir = "/home/alice/.local/share/bundlewatch/artifacts"|' \
     >"$host/alice.toml"
   # The archives are the same wherever they are made.
@@ -392,6 +393,22 @@ test_no_capabilities() {
   echo "without capabilities: $(wc -l <"$work/got") bundles of what all may read, whether closed is unknown"
 }
 
+# The key is root's; the service, without capabilities, has it from systemd.
+test_sign() {
+  inside bundlewatch keygen /etc/bundlewatch/signing.pem >/dev/null || fail "bundlewatch keygen"
+  ! as_service cat /etc/bundlewatch/signing.pem >/dev/null 2>&1 || fail "the service's user can read the key"
+  inside systemctl stop bundlewatch
+  inside rm -r "$artifacts/pairs"
+  inside chmod -R go+rX /home/trainer
+  configure signed.toml
+  use_drop_in no-capabilities sign
+  eventually 60 archives pairs || fail "signed bundles: $(diff "$work/want" "$work/got")"
+  inside bundlewatch verify --key /etc/bundlewatch/signing.pub "$artifacts/pairs" >"$work/signed" || fail "signatures: $(cat "$work/signed")"
+  inside chmod -R u=rwX,go= /home/trainer
+  configure bundlewatch.toml
+  echo "signed: $(grep -c 'signed with' "$work/signed") bundles, with a credential of systemd"
+}
+
 test_as_user() {
   inside systemctl stop bundlewatch
   inside rm -r "$artifacts"
@@ -492,5 +509,6 @@ test_watchdog
 test_http
 test_tidy
 test_no_capabilities
+test_sign
 test_as_user
 test_user_service
