@@ -35,7 +35,7 @@ func openBytes(t testing.TB, data []byte) *Checkpoint {
 func flatten(t testing.TB, p *Payload) []byte {
 	t.Helper()
 	var out []byte
-	for _, s := range p.Segments {
+	for s := range p.Segments() {
 		if s.Literal != nil {
 			out = append(out, s.Literal...)
 			continue
