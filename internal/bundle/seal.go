@@ -61,7 +61,7 @@ func (m *Manifest) write(w *bufio.Writer) error {
 	}
 	w.Write(before)
 	if after != nil {
-		if err := writeList(w, manifestIndent, len(m.Members), func(i int) error { return m.Members[i].write(w) }); err != nil {
+		if err := m.writeMembers(w); err != nil {
 			return err
 		}
 	}
@@ -72,8 +72,8 @@ func (m *Manifest) write(w *bufio.Writer) error {
 func (m *Member) write(w *bufio.Writer) error {
 	const indent = manifestIndent + manifestIndent
 	outline := *m
-	if len(m.Tensors) > 0 {
-		outline.Tensors = []checkpoint.Tensor{}
+	if !m.Tensors.IsNil() {
+		outline.Tensors = checkpoint.ListTensors([]checkpoint.Tensor{})
 	}
 	before, after, err := marshalAround(outline, indent, "tensors")
 	if err != nil {
@@ -81,8 +81,7 @@ func (m *Member) write(w *bufio.Writer) error {
 	}
 	w.Write(before)
 	if after != nil {
-		tensors := newTensorWriter(w, indent+manifestIndent+manifestIndent)
-		if err := writeList(w, indent+manifestIndent, len(m.Tensors), func(i int) error { return tensors.write(&m.Tensors[i]) }); err != nil {
+		if err := m.writeTensors(w, indent+manifestIndent); err != nil {
 			return err
 		}
 	}
@@ -106,45 +105,55 @@ func marshalAround(v any, indent, key string) (before, after []byte, err error) 
 	return text[:at+len(line)], text[at+len(line)+len("[]"):], nil
 }
 
-// writeList writes a list in an object with that indent.
-func writeList(w *bufio.Writer, indent string, n int, write func(i int) error) error {
-	if n == 0 {
-		_, err := w.WriteString("[]")
-		return err
-	}
-	for i := range n {
-		separator := ",\n"
-		if i == 0 {
-			separator = "[\n"
-		}
-		w.WriteString(separator + indent + manifestIndent)
-		if err := write(i); err != nil {
+func (m *Manifest) writeMembers(w *bufio.Writer) error {
+	list := listWriter{w: w, indent: manifestIndent}
+	for i := range m.Members {
+		list.next()
+		if err := m.Members[i].write(w); err != nil {
 			return err
 		}
 	}
-	_, err := w.WriteString("\n" + indent + "]")
-	return err
+	return list.end()
 }
 
-// tensorWriter writes tensors as JSON.
-type tensorWriter struct {
-	out  *bufio.Writer
-	text bytes.Buffer
-	json *json.Encoder
-}
-
-func newTensorWriter(w *bufio.Writer, indent string) *tensorWriter {
-	t := &tensorWriter{out: w}
-	t.json = json.NewEncoder(&t.text)
-	t.json.SetIndent(indent, manifestIndent)
-	return t
-}
-
-func (t *tensorWriter) write(v *checkpoint.Tensor) error {
-	t.text.Reset()
-	if err := t.json.Encode(v); err != nil {
+func (m *Member) writeTensors(w *bufio.Writer, indent string) error {
+	list := listWriter{w: w, indent: indent}
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetIndent(indent+manifestIndent, manifestIndent)
+	err := m.Tensors.Each(func(t checkpoint.Tensor) error {
+		list.next()
+		text.Reset()
+		if err := encoder.Encode(&t); err != nil {
+			return err
+		}
+		_, err := w.Write(bytes.TrimSuffix(text.Bytes(), []byte("\n")))
 		return err
+	})
+	return errors.Join(err, list.end())
+}
+
+// listWriter writes what is around the items of a list in an object with that indent.
+type listWriter struct {
+	w      *bufio.Writer
+	indent string
+	items  int
+}
+
+func (l *listWriter) next() {
+	separator := ",\n"
+	if l.items == 0 {
+		separator = "[\n"
 	}
-	_, err := t.out.Write(bytes.TrimSuffix(t.text.Bytes(), []byte("\n")))
+	l.items++
+	l.w.WriteString(separator + l.indent + manifestIndent)
+}
+
+func (l *listWriter) end() error {
+	closing := "\n" + l.indent + "]"
+	if l.items == 0 {
+		closing = "[]"
+	}
+	_, err := l.w.WriteString(closing)
 	return err
 }

@@ -25,9 +25,9 @@ func TestManifestIsWrittenAsJSONWouldBe(t *testing.T) {
 		"nothing":    {},
 		"no members": {Members: []Member{}, Params: evil, Notes: []string{}},
 		"members": {Params: evil, Captures: Captures{"tensors": "[]", "members": "[]"}, Members: []Member{
-			{Role: "none"}, {Role: "empty", Tensors: []checkpoint.Tensor{}, Metrics: Metrics{"tensors": 1}},
-			{Role: "some", Digest: Digest{Name: "members"}, Tensors: tensors, Source: source, Files: []Digest{{Name: "tensors"}}},
-			{Role: "one", Tensors: tensors[:1], Evidence: &Evidence{Quiet: "1s"}},
+			{Role: "none"}, {Role: "empty", Tensors: checkpoint.ListTensors([]checkpoint.Tensor{}), Metrics: Metrics{"tensors": 1}},
+			{Role: "some", Digest: Digest{Name: "members"}, Tensors: checkpoint.ListTensors(tensors), Source: source, Files: []Digest{{Name: "tensors"}}},
+			{Role: "one", Tensors: checkpoint.ListTensors(tensors[:1]), Evidence: &Evidence{Quiet: "1s"}},
 		}},
 	} {
 		want, err := json.MarshalIndent(m, "", "  ")

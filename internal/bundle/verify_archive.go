@@ -3,6 +3,7 @@ package bundle
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -181,7 +182,7 @@ func (v *archiveVerifier) verifyRoles(inner *innerManifest, m *Manifest) any {
 		if i >= len(roles) || roles[i] != member.Role {
 			v.problem("%s lists the models %q, the manifest has %q in place %d", rootManifestName, roles, member.Role, i+1)
 		}
-		var tensors []checkpoint.Tensor
+		var tensors checkpoint.TensorList
 		if m != nil && i < len(m.Members) {
 			tensors = m.Members[i].Tensors
 		}
@@ -221,7 +222,7 @@ func (v *archiveVerifier) checkPlain(name string) any {
 }
 
 // verifyModel proves the torch zip of a role and compares its tensors with the manifest's.
-func (v *archiveVerifier) verifyModel(member innerMember, tensors []checkpoint.Tensor, compare bool) {
+func (v *archiveVerifier) verifyModel(member innerMember, tensors checkpoint.TensorList, compare bool) {
 	if len(member.Files) > 0 {
 		v.verifyTree(member, tensors, compare)
 		return
@@ -239,7 +240,7 @@ func (v *archiveVerifier) verifyModel(member innerMember, tensors []checkpoint.T
 		v.problem("%s: its pickle imports %q besides what tensors need, the manifest says %q", e.Name, foreign, member.Imports)
 	}
 	v.warnOfImports(e.Name, c.Imports)
-	found, err := c.AllTensors()
+	found, err := c.ListAll()
 	if err != nil {
 		v.problem("%s: %v", e.Name, err)
 		return
@@ -247,15 +248,15 @@ func (v *archiveVerifier) verifyModel(member innerMember, tensors []checkpoint.T
 	v.compareTensors(e.Name, found, tensors, compare)
 }
 
-func (v *archiveVerifier) compareTensors(name string, found, listed []checkpoint.Tensor, compare bool) {
-	v.Tensors += len(found)
+func (v *archiveVerifier) compareTensors(name string, found, listed checkpoint.TensorList, compare bool) {
+	v.Tensors += found.Len()
 	if compare && !sameTensors(found, listed) {
 		v.problem("%s: its tensors are not those that the manifest lists", name)
 	}
 }
 
 // verifyTree proves the directory of a role by the rules of its format.
-func (v *archiveVerifier) verifyTree(member innerMember, tensors []checkpoint.Tensor, compare bool) {
+func (v *archiveVerifier) verifyTree(member innerMember, tensors checkpoint.TensorList, compare bool) {
 	var sum int64
 	for _, d := range member.Files {
 		sum += d.Bytes
@@ -272,7 +273,7 @@ func (v *archiveVerifier) verifyTree(member innerMember, tensors []checkpoint.Te
 		v.problem("%s: its pickles import %q besides what tensors need, the manifest says %q", member.Name, foreign, member.Imports)
 	}
 	v.warnOfImports(member.Name, t.ForeignImports())
-	v.compareTensors(member.Name, t.Tensors, tensors, compare)
+	v.compareTensors(member.Name, checkpoint.ListTensors(t.Tensors), tensors, compare)
 }
 
 // warnOfImports names what a pickle imports besides what tensors need: to unpickle it is to run that.
@@ -292,10 +293,18 @@ func (v *archiveVerifier) openModel(e *zipfile.Entry) (*checkpoint.Checkpoint, e
 	return c, c.CheckRecords()
 }
 
-func sameTensors(a, b []checkpoint.Tensor) bool {
-	x, errX := json.Marshal(a)
-	y, errY := json.Marshal(b)
-	return errX == nil && errY == nil && (bytes.Equal(x, y) || len(a)+len(b) == 0)
+func sameTensors(a, b checkpoint.TensorList) bool {
+	x, errX := digestTensors(a)
+	y, errY := digestTensors(b)
+	return errX == nil && errY == nil && bytes.Equal(x, y)
+}
+
+// digestTensors returns the SHA-256 of the tensors as JSON, one per line.
+func digestTensors(l checkpoint.TensorList) ([]byte, error) {
+	sum := sha256.New()
+	lines := json.NewEncoder(sum)
+	err := l.Each(func(t checkpoint.Tensor) error { return lines.Encode(&t) })
+	return sum.Sum(nil), err
 }
 
 func (v *archiveVerifier) compareParams(params any, m *Manifest) {
@@ -380,9 +389,9 @@ func (v *archiveVerifier) verifyForeignModel(e *zipfile.Entry) {
 		return
 	}
 	v.warnOfImports(e.Name, c.Imports)
-	tensors, err := c.AllTensors()
+	tensors, err := c.ListAll()
 	if err != nil {
 		v.problem("%s: %v", e.Name, err)
 	}
-	v.Tensors += len(tensors)
+	v.Tensors += tensors.Len()
 }

@@ -45,10 +45,10 @@ func (c *Checkpoint) openTorchZip() (*Checkpoint, error) {
 		c.whole = torchZipWhole + "saved without checksums, so its bytes cannot be proven"
 	}
 	c.torch = &torchFile{source: c.source, byteOrder: byteOrder, prefix: z.prefix + "data/"}
-	c.torch.setBlobs(z.blobs())
 	if err := c.readTorchPickle(z); err != nil {
 		return c, err
 	}
+	c.torch.setBlobs(z.blobs())
 	return c, c.torch.checkStorages(c.Root)
 }
 

@@ -564,6 +564,7 @@ func (d *decoder) setItems(in instruction, pairs []any) error {
 
 func (d *decoder) setPairs(in instruction, dict *Dict, pairs []any) error {
 	defer clear(pairs)
+	dict.pairs = slices.Grow(dict.pairs, len(pairs))
 	for i := 0; i < len(pairs); i += 2 {
 		if !canBeKey(pairs[i]) {
 			return fault(in, "a key is %s, which cannot be hashed", kindOf(pairs[i]))
