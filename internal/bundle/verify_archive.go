@@ -17,8 +17,8 @@ import (
 )
 
 // verifyArchive proves an archive: its structure, every CRC, every pickle, and the manifests against
-// the content. m is the manifest beside it, nil when there is none.
-func (r *Report) verifyArchive(ctx context.Context, path string, m *Manifest) error {
+// the content. m is the manifest beside it, nil when there is none, and listed is what [takeTensors] took of it.
+func (r *Report) verifyArchive(ctx context.Context, path string, m *Manifest, listed []tensorSum) error {
 	f, size, err := openFile(path)
 	if err != nil {
 		return err
@@ -30,7 +30,7 @@ func (r *Report) verifyArchive(ctx context.Context, path string, m *Manifest) er
 		r.problem("%s: %v", ArchiveName, err)
 		return nil
 	}
-	v := &archiveVerifier{Report: r, archive: a, digests: make(map[string]Digest)}
+	v := &archiveVerifier{Report: r, archive: a, listed: listed, digests: make(map[string]Digest)}
 	if err := v.readEntries(ctx); err != nil {
 		return err
 	}
@@ -45,6 +45,7 @@ func (r *Report) verifyArchive(ctx context.Context, path string, m *Manifest) er
 type archiveVerifier struct {
 	*Report
 	*archive
+	listed  []tensorSum       // by member; nil without a manifest beside the archive
 	digests map[string]Digest // of the entries
 }
 
@@ -82,7 +83,7 @@ func (v *archiveVerifier) verifyOurs(m *Manifest, tree string) error {
 		v.compareTree(tree)
 	}
 	v.checkEntrySet(inner)
-	params := v.verifyRoles(inner, m)
+	params := v.verifyRoles(inner)
 	if m != nil {
 		v.compareParams(params, m)
 	}
@@ -171,7 +172,7 @@ func (v *archiveVerifier) checkEntrySet(inner *innerManifest) {
 }
 
 // verifyRoles checks manifest.dill, and model.pth and params.dill of every role. It returns the params.
-func (v *archiveVerifier) verifyRoles(inner *innerManifest, m *Manifest) any {
+func (v *archiveVerifier) verifyRoles(inner *innerManifest) any {
 	roles, err := v.roles()
 	if err != nil {
 		v.problem("%s: %v", rootManifestName, err)
@@ -182,11 +183,7 @@ func (v *archiveVerifier) verifyRoles(inner *innerManifest, m *Manifest) any {
 		if i >= len(roles) || roles[i] != member.Role {
 			v.problem("%s lists the models %q, the manifest has %q in place %d", rootManifestName, roles, member.Role, i+1)
 		}
-		var tensors checkpoint.TensorList
-		if m != nil && i < len(m.Members) {
-			tensors = m.Members[i].Tensors
-		}
-		v.verifyModel(member, tensors, m != nil)
+		v.verifyModel(i, member)
 		p := v.checkPlain(member.Role + "/" + paramsName)
 		if i > 0 && v.digests[member.Role+"/"+paramsName].SHA256 != v.digests[inner.Members[0].Role+"/"+paramsName].SHA256 {
 			v.problem("%s of %q and %q differ", paramsName, inner.Members[0].Role, member.Role)
@@ -222,9 +219,9 @@ func (v *archiveVerifier) checkPlain(name string) any {
 }
 
 // verifyModel proves the torch zip of a role and compares its tensors with the manifest's.
-func (v *archiveVerifier) verifyModel(member innerMember, tensors checkpoint.TensorList, compare bool) {
+func (v *archiveVerifier) verifyModel(i int, member innerMember) {
 	if len(member.Files) > 0 {
-		v.verifyTree(member, tensors, compare)
+		v.verifyTree(i, member)
 		return
 	}
 	e := v.directory.Find(member.Name)
@@ -245,18 +242,47 @@ func (v *archiveVerifier) verifyModel(member innerMember, tensors checkpoint.Ten
 		v.problem("%s: %v", e.Name, err)
 		return
 	}
-	v.compareTensors(e.Name, found, tensors, compare)
+	v.compareTensors(i, e.Name, found)
 }
 
-func (v *archiveVerifier) compareTensors(name string, found, listed checkpoint.TensorList, compare bool) {
+// compareTensors holds the tensors of a member against those that the manifest beside the archive lists for it.
+func (v *archiveVerifier) compareTensors(i int, name string, found checkpoint.TensorList) {
 	v.Tensors += found.Len()
-	if compare && !sameTensors(found, listed) {
+	if v.listed == nil {
+		return
+	}
+	sum, err := sumTensors(found)
+	if err != nil || i >= len(v.listed) || v.listed[i] != sum {
 		v.problem("%s: its tensors are not those that the manifest lists", name)
 	}
 }
 
+// tensorSum is the SHA-256 of tensors as JSON, one per line.
+type tensorSum [sha256.Size]byte
+
+func sumTensors(l checkpoint.TensorList) (sum tensorSum, err error) {
+	h := sha256.New()
+	lines := json.NewEncoder(h)
+	err = l.Each(func(t checkpoint.Tensor) error { return lines.Encode(&t) })
+	return tensorSum(h.Sum(nil)), err
+}
+
+// takeTensors takes the tensors out of a manifest, of which they are the most, and returns what they are compared by; nil
+// without a manifest.
+func takeTensors(m *Manifest) []tensorSum {
+	if m == nil {
+		return nil
+	}
+	listed := make([]tensorSum, len(m.Members))
+	for i := range m.Members {
+		listed[i], _ = sumTensors(m.Members[i].Tensors) // parsed before
+		m.Members[i].Tensors = checkpoint.TensorList{}
+	}
+	return listed
+}
+
 // verifyTree proves the directory of a role by the rules of its format.
-func (v *archiveVerifier) verifyTree(member innerMember, tensors checkpoint.TensorList, compare bool) {
+func (v *archiveVerifier) verifyTree(i int, member innerMember) {
 	var sum int64
 	for _, d := range member.Files {
 		sum += d.Bytes
@@ -273,7 +299,7 @@ func (v *archiveVerifier) verifyTree(member innerMember, tensors checkpoint.Tens
 		v.problem("%s: its pickles import %q besides what tensors need, the manifest says %q", member.Name, foreign, member.Imports)
 	}
 	v.warnOfImports(member.Name, t.ForeignImports())
-	v.compareTensors(member.Name, checkpoint.ListTensors(t.Tensors), tensors, compare)
+	v.compareTensors(i, member.Name, checkpoint.ListTensors(t.Tensors))
 }
 
 // warnOfImports names what a pickle imports besides what tensors need: to unpickle it is to run that.
@@ -291,20 +317,6 @@ func (v *archiveVerifier) openModel(e *zipfile.Entry) (*checkpoint.Checkpoint, e
 	}
 	defer done()
 	return c, c.CheckRecords()
-}
-
-func sameTensors(a, b checkpoint.TensorList) bool {
-	x, errX := digestTensors(a)
-	y, errY := digestTensors(b)
-	return errX == nil && errY == nil && bytes.Equal(x, y)
-}
-
-// digestTensors returns the SHA-256 of the tensors as JSON, one per line.
-func digestTensors(l checkpoint.TensorList) ([]byte, error) {
-	sum := sha256.New()
-	lines := json.NewEncoder(sum)
-	err := l.Each(func(t checkpoint.Tensor) error { return lines.Encode(&t) })
-	return sum.Sum(nil), err
 }
 
 func (v *archiveVerifier) compareParams(params any, m *Manifest) {
