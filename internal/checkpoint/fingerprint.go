@@ -11,19 +11,31 @@ import (
 // hex, over the bytes made here and over size and saved CRC-32 of every range of the source.
 func (p *Payload) Fingerprint() string { return p.fingerprint }
 
-type fingerprint struct{ sum hash.Hash }
+type fingerprint struct {
+	sum hash.Hash
+	of  *whole // to which the last piece belonged
+}
 
-func newFingerprint() fingerprint { return fingerprint{sha256.New()} }
+func newFingerprint() *fingerprint { return &fingerprint{sum: sha256.New()} }
 
-func (f fingerprint) add(s Segment) {
-	var head [13]byte
-	if s.Literal != nil {
-		head[0] = 1
+func (f *fingerprint) add(s Segment) {
+	if s.of == nil {
+		f.begin(s.Literal != nil, s.Size, s.CRC32)
+	} else if s.of != f.of {
+		f.begin(true, s.of.size, s.of.crc)
 	}
-	binary.LittleEndian.PutUint64(head[1:], uint64(s.Size))
-	binary.LittleEndian.PutUint32(head[9:], s.CRC32)
-	f.sum.Write(head[:])
+	f.of = s.of
 	f.sum.Write(s.Literal)
 }
 
-func (f fingerprint) text() string { return hex.EncodeToString(f.sum.Sum(nil)) }
+func (f *fingerprint) begin(literal bool, size int64, crc uint32) {
+	var head [13]byte
+	if literal {
+		head[0] = 1
+	}
+	binary.LittleEndian.PutUint64(head[1:], uint64(size))
+	binary.LittleEndian.PutUint32(head[9:], crc)
+	f.sum.Write(head[:])
+}
+
+func (f *fingerprint) text() string { return hex.EncodeToString(f.sum.Sum(nil)) }

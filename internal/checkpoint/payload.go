@@ -3,6 +3,7 @@ package checkpoint
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -20,6 +21,14 @@ type Segment struct {
 	Size    int64
 	CRC32   uint32
 	Record  string // the record of the source that the range is, for messages
+
+	of *whole // of which the literal is a piece; nil when it is a whole itself
+}
+
+// whole is a literal that is not in memory as one.
+type whole struct {
+	size int64
+	crc  uint32
 }
 
 // Name says what a segment is, for messages.
@@ -165,6 +174,10 @@ func (c *Checkpoint) inFileOrder() []*zipfile.Entry {
 	return entries
 }
 
+// ForgetRecords gives up what is only needed to lay out the file as it is and to read its records: memory that grows with
+// their number.
+func (c *Checkpoint) ForgetRecords() { c.directory = nil }
+
 // Extract lays out a checkpoint that holds nothing but the given state_dict: the pickle is written
 // anew as protocol 2, the storages that it refers to travel raw. Shared storages stay shared.
 func (c *Checkpoint) Extract(s *StateDict) (*Payload, error) { return assemble(s.Value, c.torch) }
@@ -203,11 +216,10 @@ const (
 // first, then byteorder, the storages, version. Whoever places the payload must put it at a multiple
 // of the block size, so that records stay congruent to the source.
 func assemble(value any, f *torchFile) (*Payload, error) {
-	data, err := pickle.Encode(value)
-	if err != nil {
+	a := &assembly{pickle: pickle.NewEncoding(value), byteOrder: "little"}
+	if err := a.pickle.Write(&a.whole); err != nil {
 		return nil, &Broken{Reason: fmt.Sprintf("its pickle cannot be written: %v", err), Err: err}
 	}
-	a := &assembly{pickle: data, byteOrder: "little"}
 	if f == nil {
 		return newPayload(nil, a.segments), nil
 	}
@@ -220,7 +232,8 @@ func assemble(value any, f *torchFile) (*Payload, error) {
 
 // assembly is what a torch zip is made of.
 type assembly struct {
-	pickle    []byte
+	pickle    *pickle.Encoding
+	whole     whole // the pickle
 	byteOrder string
 	storages  []*blob
 	sums      []uint32 // their CRC-32
@@ -261,7 +274,8 @@ func (a *assembly) segments(yield func(Segment) bool) {
 		s := literalSegment(b)
 		return header(zipfile.Header{Name: name, Size: s.Size, CRC32: s.CRC32, Place: zipfile.Place{Modulus: alignment}}) && yield(s)
 	}
-	if !literal("data.pkl", a.pickle) || !literal("byteorder", []byte(a.byteOrder)) {
+	head := zipfile.Header{Name: "data.pkl", Size: a.whole.size, CRC32: a.whole.crc, Place: zipfile.Place{Modulus: alignment}}
+	if !header(head) || a.pickle.Write(pieces{&a.whole, yield}) != nil || !literal("byteorder", []byte(a.byteOrder)) {
 		return
 	}
 	for i, b := range a.storages {
@@ -276,6 +290,28 @@ func (a *assembly) segments(yield func(Segment) bool) {
 	if literal("version", []byte("3\n")) {
 		yield(literalSegment(l.End()))
 	}
+}
+
+// Write counts the bytes of a whole.
+func (w *whole) Write(piece []byte) (int, error) {
+	w.size += int64(len(piece))
+	w.crc = crc32.Update(w.crc, crc32.IEEETable, piece)
+	return len(piece), nil
+}
+
+// pieces yields what is written as pieces of a whole.
+type pieces struct {
+	of    *whole
+	yield func(Segment) bool
+}
+
+var errStopped = errors.New("no more pieces are wanted")
+
+func (p pieces) Write(piece []byte) (int, error) {
+	if !p.yield(Segment{Literal: piece, Size: int64(len(piece)), of: p.of}) {
+		return 0, errStopped
+	}
+	return len(piece), nil
 }
 
 // Check reads what comes from the source, and holds it against the CRCs that copying would hold it against.
