@@ -45,20 +45,20 @@ const (
 
 // Member is what one role contributes.
 type Member struct {
-	Role        string              `json:"role" doc:"name of the role in the config"`
-	Digest                          // of the entry; of a directory: see Files
-	Files       []Digest            `json:"files,omitempty" doc:"of a directory: its files, as entries of the archive; then name ends in a slash, bytes is their sum, and sha256 is that of their lines as in SHA256SUMS"`
-	Payload     string              `json:"payload" doc:"\"verbatim\": the source file byte for byte; \"extracted\": its state_dict; \"sentinel\": no weights of its own"`
-	Source      *Source             `json:"source,omitempty" doc:"the file it was read from; absent for a sentinel"`
-	Format      checkpoint.Format   `json:"format,omitempty" doc:"format of the source, recognised by content"`
-	StateDict   string              `json:"state_dict" doc:"key of the source under which the state_dict is; \"\" when it is the whole"`
-	Tensors     []checkpoint.Tensor `json:"tensors" doc:"tensors of the entry: name, dtype, shape, bytes, storage (tied tensors share one), kind"`
-	Dropped     []string            `json:"dropped,omitempty" doc:"top-level keys of the source that did not travel"`
-	Imports     []string            `json:"foreign_imports,omitempty" doc:"names that the entry's pickle imports besides what tensors need (imports = \"warn\")"`
-	LeftBehind  []string            `json:"dropped_imports,omitempty" doc:"such names in the parts of the source that did not travel"`
-	Evidence    *Evidence           `json:"evidence,omitempty" doc:"why the source was thought complete; absent for a sentinel"`
-	Metrics     Metrics             `json:"metrics,omitempty" doc:"numbers that the checkpoint's name, its own state and the run's CSV files give for it; see retention"`
-	Fingerprint string              `json:"fingerprint" doc:"SHA-256 over the entry's structure and saved CRCs: tells equal content without reading it"`
+	Role        string                `json:"role" doc:"name of the role in the config"`
+	Digest                            // of the entry; of a directory: see Files
+	Files       []Digest              `json:"files,omitempty" doc:"of a directory: its files, as entries of the archive; then name ends in a slash, bytes is their sum, and sha256 is that of their lines as in SHA256SUMS"`
+	Payload     string                `json:"payload" doc:"\"verbatim\": the source file byte for byte; \"extracted\": its state_dict; \"sentinel\": no weights of its own"`
+	Source      *Source               `json:"source,omitempty" doc:"the file it was read from; absent for a sentinel"`
+	Format      checkpoint.Format     `json:"format,omitempty" doc:"format of the source, recognised by content"`
+	StateDict   string                `json:"state_dict" doc:"key of the source under which the state_dict is; \"\" when it is the whole"`
+	Tensors     checkpoint.TensorList `json:"tensors" doc:"tensors of the entry: name, dtype, shape, bytes, storage (tied tensors share one), kind"`
+	Dropped     []string              `json:"dropped,omitempty" doc:"top-level keys of the source that did not travel"`
+	Imports     []string              `json:"foreign_imports,omitempty" doc:"names that the entry's pickle imports besides what tensors need (imports = \"warn\")"`
+	LeftBehind  []string              `json:"dropped_imports,omitempty" doc:"such names in the parts of the source that did not travel"`
+	Evidence    *Evidence             `json:"evidence,omitempty" doc:"why the source was thought complete; absent for a sentinel"`
+	Metrics     Metrics               `json:"metrics,omitempty" doc:"numbers that the checkpoint's name, its own state and the run's CSV files give for it; see retention"`
+	Fingerprint string                `json:"fingerprint" doc:"SHA-256 over the entry's structure and saved CRCs: tells equal content without reading it"`
 }
 
 // Source is the file a member was read from.

@@ -101,6 +101,8 @@ func kindOf(typ reflect.Type) string {
 	switch {
 	case typ.String() == "time.Time":
 		return "RFC 3339 time"
+	case typ == reflect.TypeFor[checkpoint.TensorList]():
+		return "array of object"
 	case typ.String() == "json.RawMessage":
 		return "object"
 	}

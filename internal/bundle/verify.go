@@ -89,13 +89,14 @@ func Verify(ctx context.Context, path string) (*Report, error) {
 	r := &Report{Path: path, Problems: []string{}}
 	if !info.IsDir() {
 		r.Kind = "archive"
-		return r, r.verifyArchive(ctx, path, nil)
+		return r, r.verifyArchive(ctx, path, nil, nil)
 	}
 	if isForeign(path) {
-		return r, r.verifyArchive(ctx, filepath.Join(path, ArchiveName), nil)
+		return r, r.verifyArchive(ctx, filepath.Join(path, ArchiveName), nil, nil)
 	}
 	r.Kind = "bundle"
 	m := r.verifyDirectory(ctx, path)
+	listed := takeTensors(m)
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -103,7 +104,7 @@ func Verify(ctx context.Context, path string) (*Report, error) {
 	if _, err := os.Stat(archive); errors.Is(err, fs.ErrNotExist) {
 		return r, nil // pruned, or named by verifyDirectory
 	}
-	return r, r.verifyArchive(ctx, archive, m)
+	return r, r.verifyArchive(ctx, archive, m, listed)
 }
 
 // isForeign tells whether a directory holds an archive that another program wrote, such as the run

@@ -255,7 +255,7 @@ func addParts(c *bundle.Contents, j *job, sources []*source) error {
 			if err != nil {
 				return err
 			}
-			c.Parts = append(c.Parts, bundle.Model(payload, bundle.Member{Role: m.Role, Payload: bundle.PayloadSentinel, Tensors: []checkpoint.Tensor{}}))
+			c.Parts = append(c.Parts, bundle.Model(payload, bundle.Member{Role: m.Role, Payload: bundle.PayloadSentinel, Tensors: checkpoint.ListTensors([]checkpoint.Tensor{})}))
 			continue
 		}
 		c.Parts = append(c.Parts, find(sources, m.Role).part(j.watch.Root))

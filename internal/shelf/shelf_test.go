@@ -25,7 +25,7 @@ func publish(t *testing.T, dir, watch, key string) string {
 	require.NoError(t, err)
 	m, err := bundle.Pack(t.Context(), path, &bundle.Contents{
 		Watch: watch, Key: key, Params: pickle.NewDict(),
-		Parts: []bundle.Part{bundle.Model(payload, bundle.Member{Role: "m", Payload: bundle.PayloadSentinel, Tensors: []checkpoint.Tensor{}})},
+		Parts: []bundle.Part{bundle.Model(payload, bundle.Member{Role: "m", Payload: bundle.PayloadSentinel, Tensors: checkpoint.ListTensors([]checkpoint.Tensor{})})},
 	}, func(int64) {})
 	require.NoError(t, err)
 	m.Version, m.Tool, m.Provenance.Published = 1, "test", time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
