@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -46,8 +47,12 @@ func runMan(args []string) error {
 	return err
 }
 
-// committed is when the commit was made that the program was built from, zero when that is not known.
+// committed is when the commit was made that the program was built from: $SOURCE_DATE_EPOCH, which packagers set, or what the
+// build noted; zero when neither is known.
 func committed() time.Time {
+	if seconds, err := strconv.ParseInt(os.Getenv("SOURCE_DATE_EPOCH"), 10, 64); err == nil {
+		return time.Unix(seconds, 0)
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return time.Time{}
