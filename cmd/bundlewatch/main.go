@@ -91,6 +91,10 @@ func dispatch(ctx context.Context, verb string, args []string) error {
 		return runInit(ctx, args)
 	case "tidy":
 		return runTidy(ctx, args)
+	case "completion":
+		return runCompletion(args)
+	case "man":
+		return runMan(args)
 	case "version", "--version", "-version":
 		fmt.Println(tool(), runtime.Version(), runtime.GOOS+"/"+runtime.GOARCH)
 		return nil

@@ -53,8 +53,10 @@ into immutable archives (wts.h5.zip), from outside of the training process.
                                               --resume goes on after the storm guard stopped a block
   bundlewatch tidy undo DIR [--only NAME] [--json]
                                               put back what was moved to DIR and is still as it was
-  bundlewatch version
-  bundlewatch help
+  bundlewatch completion bash|zsh|fish        completions for a shell, on standard output
+  bundlewatch man                             this text as a manual page: bundlewatch man | man -l -
+  bundlewatch version                         the version, and what it was built with
+  bundlewatch help                            this text
 
   --config F   the configuration file; else $BUNDLEWATCH_CONFIG, ./bundlewatch.toml,
                /etc/bundlewatch/bundlewatch.toml, the first that is there
@@ -62,6 +64,7 @@ into immutable archives (wts.h5.zip), from outside of the training process.
   --watch      show it again every second, until interrupted
 
   FILTER is any of:
+  --config F      whose artifact directory to look at; found as above when not given
   --artifacts D   the artifact directory, instead of the config's
   --watch W       of this watch
   --run R         of this run: what {run} captured

@@ -11,8 +11,6 @@ set -euo pipefail
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 # shellcheck source=machine.sh
 . "$repo/test/systemd/machine.sh"
-state=/var/lib/bundlewatch
-artifacts=$state/artifacts
 drop_ins=/usr/local/share/doc/bundlewatch/drop-ins
 # CAP_DAC_READ_SEARCH is bit 2, CAP_LEASE is bit 28 (linux/capability.h).
 readonly capabilities=0000000010000004 no_capabilities=0000000000000000
@@ -45,21 +43,8 @@ prepare() {
   { write_config pairs && printf '[sign]\nkey = "/etc/bundlewatch/signing.pem"\n'; } >"$host/signed.toml"
   write_config pairs | sed 's|/home/trainer|/home/alice|; s|^dir = .*|dir = "/home/alice/.local/share/bundlewatch/artifacts"|' \
     >"$host/alice.toml"
-  # The archives are the same wherever they are made.
-  sed "s|$artifacts|$work/expected|; s|/home/trainer|$host|" "$host/more.toml" >"$work/once.toml"
-  "$work/bundlewatch" once --config "$work/once.toml" >"$work/once.log" 2>&1 ||
-    fail "bundlewatch once: $(cat "$work/once.log")"
+  bundle_examples "$host/more.toml"
   chmod -R a+rX "$work"
-}
-
-write_config() { # write_config WATCH...: those watches of the example, with the paths of the machine
-  printf '[artifacts]\ndir = "%s"\n' "$artifacts"
-  local watch
-  for watch; do
-    awk -v name="\"$watch\"" '/^\[\[watch\]\]/ { held = $0; on = 0; next }
-      held { on = ($3 == name); if (on) print held; held = "" }
-      on && !/^#/' "$repo/examples/bundlewatch.toml" | sed 's|"\./runs|"/home/trainer/runs|'
-  done
 }
 
 write_big_watch() {
@@ -94,14 +79,6 @@ install_service() {
 
 archives() { # archives WATCH...: digest and key of each, of the expected ones and of the service's
   archives_in "$artifacts" "$@"
-}
-
-archives_in() { # archives_in DIRECTORY WATCH...
-  local dir=$1
-  shift
-  (cd "$work/expected" && find "$@" -name wts.h5.zip -exec sha256sum {} + | sort -k 2) >"$work/want"
-  inside sh -c "cd $dir && find $* -name wts.h5.zip -exec sha256sum {} + | sort -k 2" >"$work/got"
-  [ -s "$work/want" ] && cmp "$work/want" "$work/got"
 }
 
 show() { inside systemctl show --value --property="$1" bundlewatch; }
