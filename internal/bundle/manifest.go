@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/bundlewatch/bundlewatch/internal/checkpoint"
+	"github.com/bundlewatch/bundlewatch/internal/provenance"
 )
 
 // Schema is the version of the manifests' schema. It grows when a field changes its meaning or goes
@@ -100,7 +101,7 @@ type Evidence struct {
 	Unchanged string `json:"unchanged" doc:"what was compared before the first and after the last byte was read"`
 }
 
-// Provenance is recorded as seen, never guessed.
+// Provenance is recorded as seen, never guessed: what could not be seen is absent. It is not in the archive.
 type Provenance struct {
 	Published time.Time `json:"published" doc:"when the bundle was written"`
 	Host      string    `json:"host" doc:"host name"`
@@ -108,6 +109,11 @@ type Provenance struct {
 	Shared    int64     `json:"shared_bytes" doc:"bytes of the archive that share disk space with their sources, where the file system can (XFS, btrfs)"`
 	GitCommit string    `json:"git_commit,omitempty" doc:"commit checked out in the repository that the run lies in, if any"`
 	SignedBy  string    `json:"signed_by,omitempty" doc:"fingerprint of the key that model.sig was made with, where bundles are signed. It proves nothing: bundlewatch verify --key does"`
+
+	Git     []provenance.Repository `json:"git,omitempty" doc:"repositories of the training code, as they were when the bundle was written; training may have begun with an earlier state"`
+	Kernel  string                  `json:"kernel,omitempty" doc:"name, release and machine of the host's kernel"`
+	GPUs    []provenance.GPU        `json:"gpus,omitempty" doc:"GPUs and accelerators that the kernel of the host shows"`
+	Writers []provenance.Writer     `json:"writers,omitempty" doc:"processes that were seen writing the members or other files of the run on the host; see operations"`
 }
 
 // innerManifest is bundlewatch/manifest.json inside of the archive: what must be known without the

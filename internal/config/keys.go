@@ -104,6 +104,11 @@ var watchTable = tableDoc{
 			name: "marker", kind: "pattern",
 			meaning: "A file that must exist before a set is bundled, such as `\"{run...}/_SUCCESS\"`. Placeholders stand for what the members captured.",
 		},
+		{
+			name: "code", kind: "path",
+			meaning: "A directory of the training code, where the runs do not lie in it: the git commit, the branch and whether tracked files " +
+				"were changed go into the manifest. git is not run.",
+		},
 		{name: "members", kind: "table", required: true, meaning: "The files that make up one set: `[watch.members]`."},
 		{name: "config", kind: "table", meaning: "The config files that are frozen with a set: `[watch.config]`."},
 		{name: "payload", kind: "table", meaning: "What of a checkpoint is archived: `[watch.payload]`."},

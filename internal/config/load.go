@@ -127,6 +127,7 @@ func readWatch(s section, cfg *Config) Watch {
 			members.checkUse(s.place("marker"), w.Marker)
 		}
 	}
+	w.Code = s.absolute("code", cfg)
 	w.Config = readSnapshot(s.table("config", snapshotTable), members)
 	w.Payload = readPayload(s.table("payload", payloadTable))
 	checkOverlap(s, w, cfg.Artifacts.Dir)

@@ -15,6 +15,7 @@ import (
 	"github.com/bundlewatch/bundlewatch/internal/checkpoint"
 	"github.com/bundlewatch/bundlewatch/internal/config"
 	"github.com/bundlewatch/bundlewatch/internal/pattern"
+	"github.com/bundlewatch/bundlewatch/internal/provenance"
 	"github.com/bundlewatch/bundlewatch/internal/signature"
 	"github.com/bundlewatch/bundlewatch/internal/snapshot"
 	"github.com/bundlewatch/bundlewatch/internal/store"
@@ -66,6 +67,7 @@ type packer struct {
 	room     *room
 	throttle *throttle
 	key      atomic.Pointer[signature.PrivateKey] // nil leaves bundles unsigned
+	witness  *provenance.Witness                  // nil for none
 }
 
 // work is how a pack is going. It may be looked at from any goroutine.
@@ -333,17 +335,13 @@ func (p *packer) publish(ctx context.Context, j *job, sources []*source, c *bund
 		}
 	}
 	m.Tool, m.Captures = p.tool, captured(j.captures)
-	m.Provenance = bundle.Provenance{Published: p.opts.now().UTC().Truncate(time.Millisecond), Host: p.host, Root: j.watch.Root,
-		Shared: m.Provenance.Shared, GitCommit: j.gitCommit(filepath.Dir(filepath.Join(j.watch.Root, sources[0].file.path)))}
+	shared := m.Provenance.Shared
+	m.Provenance = p.provenance(ctx, j, sources)
+	m.Provenance.Shared = shared
 	begin := p.opts.now()
 	out := p.name(j, m, stage)
 	out.named = p.opts.now().Sub(begin)
 	return out
-}
-
-func (j *job) gitCommit(dir string) string {
-	defer j.work.pulse.call("read the commit above", dir)()
-	return gitCommit(dir)
 }
 
 // advance notes that bytes were written.

@@ -30,10 +30,14 @@ type Writer struct {
 	ContainerID string            `json:"container_id,omitempty" doc:"id of the container, from the control group"`
 	SlurmJob    string            `json:"slurm_job,omitempty" doc:"Slurm's id of the job, from the control group"`
 
-	process
+	id     process
 	parent int
-	cwd    string // as it is, for looking around there
+	cwd    string // as it is; "" when it is another directory to this process
 }
+
+// Dir returns the process's working directory, "" when that cannot be seen or the path means something else here, as it does for a
+// process in a container.
+func (w Writer) Dir() string { return w.cwd }
 
 // process is one process, also after its id was used anew.
 type process struct {
@@ -77,13 +81,16 @@ func identify(proc string, pid int) (p process, parent int, ok bool) {
 // describe tells what can be seen of a process: what may not be read is absent.
 func describe(proc string, p process, parent int) Writer {
 	dir := filepath.Join(proc, strconv.Itoa(p.pid))
-	w := Writer{PID: p.pid, process: p, parent: parent}
+	w := Writer{PID: p.pid, id: p, parent: parent}
 	w.Command = Clip(attribute(dir, "comm"))
 	if exe, err := os.Readlink(filepath.Join(dir, "exe")); err == nil {
 		w.Exe = Clip(exe)
 	}
 	if cwd, err := os.Readlink(filepath.Join(dir, "cwd")); err == nil {
-		w.Cwd, w.cwd = Clip(cwd), cwd
+		w.Cwd = Clip(cwd)
+		if same(filepath.Join(dir, "cwd"), cwd) {
+			w.cwd = cwd
+		}
 	}
 	for line := range strings.Lines(attribute(dir, "status")) {
 		if ids, ok := strings.CutPrefix(line, "Uid:"); ok && len(strings.Fields(ids)) > 1 {
@@ -97,6 +104,16 @@ func describe(proc string, p process, parent int) Writer {
 	w.Environment = environment(dir)
 	w.setCgroup(attribute(dir, "cgroup"))
 	return w
+}
+
+// same tells whether two paths lead to the same directory.
+func same(a, b string) bool {
+	first, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	second, err := os.Stat(b)
+	return err == nil && os.SameFile(first, second)
 }
 
 // environment returns what of a process's environment is recorded.

@@ -68,7 +68,7 @@ func TestDescribe(t *testing.T) {
 	require.True(t, ok)
 	require.Equal(t, process{100, "4711"}, p)
 	w := describe(proc, p, parent)
-	require.Equal(t, Writer{PID: 100, process: p, parent: 1, cwd: "/home/me/project", Cwd: "/home/me/project", Exe: "/usr/bin/python3.11 (deleted)",
+	require.Equal(t, Writer{PID: 100, id: p, parent: 1, Cwd: "/home/me/project", Exe: "/usr/bin/python3.11 (deleted)",
 		Command: "py?[31mthon", UID: 4294967294, Cgroup: Clip(pod + id + ".scope"),
 		Environment: map[string]string{"SLURM_JOB_ID": "42", "SLURM_JOB_NAME": "a?b?", "RANK": "", "POD_NAME": strings.Repeat("x", maxText) + "…"},
 		PodUID:      "12345678-9abc-def0-1234-56789abcdef0", ContainerID: id}, w)
@@ -122,8 +122,8 @@ func TestWitness(t *testing.T) {
 
 	w := NewWitness(proc)
 	defer w.Close()
-	w.See(member)
-	w.See(gone)
+	w.See(member, true)
+	w.See(gone, true)
 	saw := func(files []File, dir string) []string {
 		var all []string
 		for _, p := range w.Writers(t.Context(), files, root, dir) {
@@ -150,10 +150,11 @@ func TestScansGoOnWhereTheyEnded(t *testing.T) {
 	for pid := range 10 {
 		fakeProcess(t, proc, pid+1, 0, nil)
 	}
-	w := &Witness{proc: proc, wanted: map[File]int{}, writers: map[File][]Writer{}, known: map[process]Writer{}, resume: 7}
+	w := &Witness{proc: proc, wanted: map[File]int{}, writers: map[File][]Writer{}, known: map[process]Writer{}, covered: map[string]time.Time{}, roots: []string{"/r"}, resume: 7}
 	require.Len(t, w.pids(), 10)
 	w.scan("")
 	require.Zero(t, w.resume, "there was time for all")
+	require.Contains(t, w.covered, "/r")
 	require.True(t, w.nextScan.After(time.Now().Add(-time.Minute)))
 }
 
@@ -161,12 +162,12 @@ func TestScansGoOnWhereTheyEnded(t *testing.T) {
 func TestWitnessIsBounded(t *testing.T) {
 	w := NewWitness(t.TempDir())
 	for i := range 10 * maxWanted {
-		w.See(File{Path: strconv.Itoa(i)})
+		w.See(File{Path: strconv.Itoa(i)}, false)
 	}
 	require.Empty(t, w.Writers(t.Context(), nil, "/", "/r"))
 	w.Close()
 	require.Empty(t, w.Writers(context.Background(), nil, "/", "/r"))
-	w.See(File{})
+	w.See(File{}, true)
 
 	w = &Witness{known: map[process]Writer{}, wanted: map[File]int{}, writers: map[File][]Writer{}}
 	for i := range maxSeen + 100 {
@@ -196,13 +197,14 @@ func TestRealWriter(t *testing.T) {
 	defer w.Close()
 	var found []Writer
 	require.Eventually(t, func() bool {
-		w.See(member)
+		w.See(member, false)
 		found = w.Writers(t.Context(), []File{member}, dir, "")
 		return len(found) == 1 && filepath.Base(found[0].Exe) == "sleep" || len(found) == 1 && strings.Contains(found[0].Exe, "box") // busybox, coreutils
 	}, time.Minute, 50*time.Millisecond, "%+v", found)
 	require.Equal(t, writer.Process.Pid, found[0].PID)
 	require.Equal(t, map[string]string{"SLURM_JOB_ID": "4711"}, found[0].Environment)
 	require.Equal(t, dir, found[0].Cwd)
+	require.Equal(t, dir, found[0].Dir())
 	require.Equal(t, uint32(os.Geteuid()), found[0].UID)
 	require.Equal(t, "writing "+member.Path, found[0].Saw)
 	require.Eventually(t, func() bool {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -23,10 +24,11 @@ type File struct {
 // from a goroutine of its own, on which nobody waits for long.
 type Witness struct {
 	proc string
-	seen chan File
+	seen chan sight
 	asks chan ask
 	stop context.CancelFunc
 	done chan struct{}
+	hung atomic.Bool // somebody waited in vain
 
 	// Of the goroutine:
 	wanted   map[File]int // files whose writer is looked for, with how often that is still done
@@ -35,8 +37,15 @@ type Witness struct {
 	known    map[process]Writer // processes that write something below the roots, or wrote a file that was wanted
 	roots    []string
 	nextScan time.Time
-	nextLook time.Time // at known processes
-	resume   int       // the pid behind which the last scan ended for want of time; 0 when it saw all
+	nextLook time.Time            // at known processes
+	covered  map[string]time.Time // when a scan last saw all that is open below a root
+	resume   int                  // the pid behind which the last scan ended for want of time; 0 when it saw all
+}
+
+// sight is a file that changes.
+type sight struct {
+	File
+	fresh bool
 }
 
 type ask struct {
@@ -60,16 +69,19 @@ const (
 	maxRoots   = 64
 	scans      = 2                      // for one file
 	scanTime   = 300 * time.Millisecond // of one scan
+	scanLeast  = 1000                   // processes that it looks at also when that takes longer
 	share      = 20                     // how many times as long as a scan or a look took is rested
 	minRest    = 20 * time.Millisecond  // at least
-	patience   = time.Second            // with the goroutine
+	current    = 5 * time.Second        // a scan says who writes below the roots for so long
+	maxWait    = 500 * time.Millisecond // for the next scan, when somebody asks
+	patience   = 5 * time.Second        // with the goroutine, once
 )
 
 // NewWitness starts a witness that looks into proc, "/proc" but in tests. Close ends it.
 func NewWitness(proc string) *Witness {
 	ctx, stop := context.WithCancel(context.Background())
-	w := &Witness{proc: proc, seen: make(chan File, maxWanted), asks: make(chan ask), stop: stop, done: make(chan struct{}),
-		wanted: map[File]int{}, writers: map[File][]Writer{}, known: map[process]Writer{}}
+	w := &Witness{proc: proc, seen: make(chan sight, maxWanted), asks: make(chan ask), stop: stop, done: make(chan struct{}),
+		wanted: map[File]int{}, writers: map[File][]Writer{}, known: map[process]Writer{}, covered: map[string]time.Time{}}
 	go w.run(ctx)
 	return w
 }
@@ -79,35 +91,44 @@ func (w *Witness) Close() {
 	w.stop()
 	select {
 	case <-w.done:
-	case <-time.After(patience):
+	case <-time.After(time.Second):
 	}
 }
 
-// See asks who writes a file. It never waits.
-func (w *Witness) See(f File) {
+// See asks who writes a file. What was known of it is forgotten when it is written afresh. It never waits; a nil witness sees nothing.
+func (w *Witness) See(f File, fresh bool) {
+	if w == nil {
+		return
+	}
 	select {
-	case w.seen <- f:
+	case w.seen <- sight{f, fresh}:
 	default:
 	}
 }
 
 // Writers returns the processes that were seen writing the files, and those that have another file below dir open for writing
-// now; dir is empty or lies below root, both without symbolic links. It waits for a second at most.
+// now; dir is empty or lies below root, both without symbolic links. It waits for some seconds once, and for nothing as long as the
+// kernel then gives no answer.
 func (w *Witness) Writers(ctx context.Context, files []File, root, dir string) []Writer {
+	if w == nil || w.hung.Load() {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	reply := make(chan []Writer, 1)
 	select {
 	case w.asks <- ask{files, root, dir, reply}:
-	case <-ctx.Done():
-		return nil
 	case <-w.done:
+		return nil
+	case <-ctx.Done():
+		w.hung.Store(true)
 		return nil
 	}
 	select {
 	case found := <-reply:
 		return found
 	case <-ctx.Done():
+		w.hung.Store(true)
 		return nil
 	}
 }
@@ -127,6 +148,7 @@ func (w *Witness) run(ctx context.Context) {
 			w.drain()
 			a.reply <- w.answer(a)
 		}
+		w.hung.Store(false)
 		w.drain()
 		w.lookAtKnown()
 		if len(w.wanted) > 0 {
@@ -148,9 +170,12 @@ func (w *Witness) drain() {
 	}
 }
 
-func (w *Witness) want(f File) {
+func (w *Witness) want(f sight) {
+	if f.fresh {
+		delete(w.writers, f.File)
+	}
 	if len(w.wanted) < maxWanted {
-		w.wanted[f] = scans
+		w.wanted[f.File] = scans
 	}
 }
 
@@ -161,7 +186,7 @@ func (w *Witness) lookAtKnown() {
 		return
 	}
 	for _, p := range w.known {
-		w.look(p.pid, "")
+		w.look(p.id.pid, "")
 	}
 	w.nextLook = rested(began)
 }
@@ -184,9 +209,12 @@ func (w *Witness) answer(a ask) []Writer {
 	}
 	var below []Writer
 	for _, p := range w.known {
-		below = append(below, w.look(p.pid, a.dir)...)
+		below = append(below, w.look(p.id.pid, a.dir)...)
 	}
-	if len(below) == 0 && len(found) == 0 {
+	if len(below) == 0 && len(found) == 0 && time.Since(w.covered[a.root]) > current {
+		if wait := time.Until(w.nextScan); wait < maxWait {
+			time.Sleep(wait)
+		}
 		below = w.scan(a.dir)
 	}
 	return distinct(append(found, below...))
@@ -220,8 +248,8 @@ func (w *Witness) scan(dir string) []Writer {
 	}
 	w.resume = 0
 	var found []Writer
-	for _, pid := range pids {
-		if time.Since(began) > scanTime {
+	for i, pid := range pids {
+		if i >= scanLeast && time.Since(began) > scanTime {
 			break
 		}
 		found = append(found, w.look(pid, dir)...)
@@ -229,6 +257,9 @@ func (w *Witness) scan(dir string) []Writer {
 	}
 	if len(pids) > 0 && w.resume == pids[len(pids)-1] {
 		w.resume = 0
+		for _, root := range w.roots {
+			w.covered[root] = began
+		}
 	}
 	for f, left := range w.wanted {
 		if w.wanted[f] = left - 1; left <= 1 {

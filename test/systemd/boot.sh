@@ -356,6 +356,29 @@ test_tidy() {
   echo "tidy: only that root is writable"
 }
 
+# A trainer of another user at work: a log of the run is open, and a pair comes.
+test_writers() {
+  local run=/home/trainer/runs/pairs/live manifest=$artifacts/pairs/live/00/bundle_manifest.json
+  use_drop_in writers
+  inside mkdir -p "$run"
+  inside cp -r /home/trainer/runs/pairs/run_20251017_104700/configs "$run/"
+  inside chown -R trainer: "$run"
+  inside setpriv --reuid=trainer --regid=trainer --clear-groups env SLURM_JOB_ID=4711 API_KEY=secret bash -c '
+    exec 3>"$1/train.log"
+    cp -r "$1/../run_20251017_104700/checkpoints" "$1/"
+    for i in {1..400}; do test ! -e "$1/end" || exit 0; sleep 0.1; done' - "$run" &
+  local trainer=$!
+  eventually 30 inside test -e "$manifest" || fail "no bundle of a run that goes on"
+  inside touch "$run/end"
+  wait "$trainer"
+  inside cat "$manifest" >"$work/manifest"
+  says '"SLURM_JOB_ID": "4711"' <"$work/manifest" || fail "the writer is not in the manifest: $(sed -n '/"provenance"/,$p' "$work/manifest")"
+  says '"user": "trainer"' <"$work/manifest" || fail "the writer's user: $(sed -n '/"provenance"/,$p' "$work/manifest")"
+  ! says secret <"$work/manifest" || fail "the manifest holds a secret"
+  inside rm -r "$run" "$artifacts/pairs/live"
+  echo "writers: the trainer's process, user and Slurm job are in the manifest"
+}
+
 test_no_capabilities() {
   use_drop_in no-capabilities
   [ "$(process_capabilities "$(show MainPID)")" = "$no_capabilities" ] || fail "it has capabilities"
@@ -485,6 +508,7 @@ test_bad_restart
 test_watchdog
 test_http
 test_tidy
+test_writers
 test_no_capabilities
 test_sign
 test_as_user
