@@ -27,6 +27,7 @@ func Once(ctx context.Context, c *config.Config, opts Options) (err error) {
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
 	p := newPacker(s, opts, c.Limits)
+	p.room.budget.Store(c.Artifacts.Budget)
 	for _, w := range c.Watches {
 		e := newEngine(w, s, opts)
 		if _, err := e.look(ctx); err != nil {
