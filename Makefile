@@ -7,7 +7,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 BINARY ?= bundlewatch
 
-.PHONY: build install uninstall test race slow crash soak interop safety lint fuzz static systemd boot mounts
+.PHONY: build install uninstall test race slow crash soak interop safety lint fuzz static systemd boot mounts contrib
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bundlewatch ./cmd/bundlewatch
@@ -27,6 +27,7 @@ install:
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/user-tmpfiles.d systemd/user-tmpfiles.d/bundlewatch.conf
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/bundlewatch/drop-ins systemd/drop-ins/*.conf
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/bundlewatch bundlewatch.toml README.md LICENSE docs/*.md
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/bundlewatch/contrib contrib/prometheus/rules.yml contrib/grafana/bundlewatch.json
 
 # Takes away what `install` put there; bundles, configs and drop-ins in /etc stay.
 uninstall:
@@ -81,6 +82,10 @@ static: build
 
 systemd:
 	test/systemd/verify.sh
+
+# Has promtool check the alert rules and the dashboard's queries; see test/contrib/run.sh.
+contrib:
+	test/contrib/run.sh
 
 # Runs the service under a real systemd; see test/systemd/boot.sh for what it needs and installs.
 boot:
