@@ -203,7 +203,7 @@ func TestEveryFlipIsSeen(t *testing.T) {
 			return err == nil
 		}
 		require.True(t, holds(text))
-		flips, step := []byte{0x01}, 5 // the larger curves take their time
+		flips, step := []byte{0x01}, 23 // the larger curves take their time
 		if c == P256 {
 			flips, step = []byte{0x01, 0x02, 0x20, 0x80}, 1
 		}
