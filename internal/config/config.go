@@ -17,6 +17,7 @@ type Config struct {
 	Status    Status
 	Alerts    Alerts
 	Notify    []Notify // in file order
+	Sign      Sign
 }
 
 // Artifacts says where bundles are published.
@@ -36,6 +37,7 @@ type Watch struct {
 	PollOps int              // calls into the file system that polling makes in a minute at most
 	Regroup time.Duration    // how long a changed member of a published set waits for the others
 	Marker  *pattern.Pattern // a file that must exist before a set is bundled; nil for none
+	Code    string           // absolute, where the training code is; "" for none
 	Members []Member         // in file order; at least one has a pattern
 	Config  Snapshot
 	Payload Payload

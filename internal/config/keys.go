@@ -45,6 +45,7 @@ var fileTable = tableDoc{
 		{name: "retention", kind: "table", meaning: "Which bundles keep their archive."},
 		{name: "alerts", kind: "table", meaning: "When a run counts as stalled: `[alerts]`."},
 		{name: "notify", kind: "array of tables", meaning: "Commands and webhooks that are told what happens: `[[notify]]`."},
+		{name: "sign", kind: "table", meaning: "The key that bundles are signed with: `[sign]`."},
 		{name: "tidy", kind: "array of tables", meaning: "Stray files that are moved away."},
 	},
 }
@@ -109,6 +110,11 @@ var watchTable = tableDoc{
 		{
 			name: "marker", kind: "pattern",
 			meaning: "A file that must exist before a set is bundled, such as `\"{run...}/_SUCCESS\"`. Placeholders stand for what the members captured.",
+		},
+		{
+			name: "code", kind: "path",
+			meaning: "A directory of the training code, where the runs do not lie in it: the git commit, the branch and whether tracked files " +
+				"were changed go into the manifest. git is not run.",
 		},
 		{name: "members", kind: "table", required: true, meaning: "The files that make up one set: `[watch.members]`."},
 		{name: "config", kind: "table", meaning: "The config files that are frozen with a set: `[watch.config]`."},

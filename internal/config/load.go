@@ -81,6 +81,7 @@ func parse(path, src string) (*Config, error) {
 	for _, s := range file.someTables("notify", notifyTable) {
 		cfg.Notify = append(cfg.Notify, readNotify(s, cfg))
 	}
+	cfg.Sign = readSign(file.table("sign", signTable), cfg)
 	if err := file.problems.orNil(); err != nil {
 		return nil, err
 	}
@@ -143,6 +144,7 @@ func readWatch(s section, cfg *Config) Watch {
 			members.checkUse(s.place("marker"), w.Marker)
 		}
 	}
+	w.Code = s.absolute("code", cfg)
 	w.Config = readSnapshot(s.table("config", snapshotTable), members)
 	w.Payload = readPayload(s.table("payload", payloadTable))
 	checkOverlap(s, w, cfg.Artifacts.Dir)
