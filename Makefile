@@ -33,13 +33,13 @@ install:
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/user-tmpfiles.d systemd/user-tmpfiles.d/bundlewatch.conf
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/bundlewatch/drop-ins systemd/drop-ins/*.conf
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/bundlewatch bundlewatch.toml README.md LICENSE docs/*.md
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/bundlewatch/contrib contrib/prometheus/rules.yml contrib/grafana/bundlewatch.json
 	install -d $(patsubst %/,%,$(addprefix $(DESTDIR)$(PREFIX)/share/,$(dir $(PAGES))))
 	$(abspath $(SELF)) man >$(DESTDIR)$(PREFIX)/share/man/man1/bundlewatch.1
 	$(abspath $(SELF)) completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/bundlewatch
 	$(abspath $(SELF)) completion zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_bundlewatch
 	$(abspath $(SELF)) completion fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/bundlewatch.fish
 	cd $(DESTDIR)$(PREFIX)/share && chmod 644 $(PAGES)
-	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/bundlewatch/contrib contrib/prometheus/rules.yml contrib/grafana/bundlewatch.json
 
 # Takes away what `install` put there; bundles, configs and drop-ins in /etc stay.
 uninstall:

@@ -36,7 +36,7 @@ var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"bindmount":     bindMount,
 	"hangmount":     hangMount,
 	"unhang":        unhang,
-	"notify":        notify,
+	"notify":        notifySocket,
 	"webhook":       webhook,
 	"httpget":       httpGet,
 	"until":         untilSays,

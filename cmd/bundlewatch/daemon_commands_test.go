@@ -66,8 +66,8 @@ func unhang(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(unix.Unmount(ts.MkAbs(args[0]), unix.MNT_DETACH))
 }
 
-// notify makes daemons that are started later tell FILE what they tell systemd, one message after the other.
-func notify(ts *testscript.TestScript, neg bool, args []string) {
+// notifySocket makes daemons that are started later tell FILE what they tell systemd, one message after the other.
+func notifySocket(ts *testscript.TestScript, neg bool, args []string) {
 	arguments(ts, neg, args, 1, "notify FILE")
 	dir, err := os.MkdirTemp("", "notify") // the path of a socket must be short
 	ts.Check(err)

@@ -83,6 +83,8 @@ func dispatch(ctx context.Context, verb string, args []string) error {
 		return runUnpin(ctx, args)
 	case "prune":
 		return runPrune(ctx, args)
+	case "notify":
+		return runNotify(ctx, args)
 	case "keygen":
 		return runKeygen(args)
 	case "sign":

@@ -46,6 +46,9 @@ into immutable archives (wts.h5.zip), from outside of the training process.
                                               keep the archive of a bundle, whatever [retention] says
   bundlewatch prune   [--dry-run] [--json] [--watch W] [--run R]
                                               remove the archives that [retention] does not keep
+  bundlewatch notify  [NAME...] [--config F] [--json]
+                                              send a test to the [[notify]] blocks, or to those named;
+                                              1 if one does not take it
   bundlewatch init    [DIR] [--output F | --stdout] [--artifacts D] [--json]
                                               look at a run tree and write a config for it
   bundlewatch tidy    [--config F] [--dry-run] [--resume] [--json]

@@ -15,9 +15,9 @@ type Config struct {
 	Limits    Limits
 	HTTP      HTTP
 	Status    Status
-	Sign      Sign
 	Alerts    Alerts
 	Notify    []Notify // in file order
+	Sign      Sign
 }
 
 // Artifacts says where bundles are published.

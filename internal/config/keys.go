@@ -43,9 +43,9 @@ var fileTable = tableDoc{
 		{name: "http", kind: "table", meaning: "Metrics and health over HTTP: `[http]`."},
 		{name: "status", kind: "table", meaning: "The socket of `bundlewatch status`: `[status]`."},
 		{name: "retention", kind: "table", meaning: "Which bundles keep their archive."},
-		{name: "sign", kind: "table", meaning: "The key that bundles are signed with: `[sign]`."},
 		{name: "alerts", kind: "table", meaning: "When a run counts as stalled: `[alerts]`."},
 		{name: "notify", kind: "array of tables", meaning: "Commands and webhooks that are told what happens: `[[notify]]`."},
+		{name: "sign", kind: "table", meaning: "The key that bundles are signed with: `[sign]`."},
 		{name: "tidy", kind: "array of tables", meaning: "Stray files that are moved away."},
 	},
 }

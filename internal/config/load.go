@@ -77,11 +77,11 @@ func parse(path, src string) (*Config, error) {
 	cfg.Limits = readLimits(file.table("limits", limitsTable))
 	cfg.HTTP = readHTTP(file.table("http", httpTable))
 	cfg.Status.Socket = file.table("status", statusTable).absolute("socket", cfg)
-	cfg.Sign = readSign(file.table("sign", signTable), cfg)
 	cfg.Alerts = readAlerts(file.table("alerts", alertsTable))
 	for _, s := range file.someTables("notify", notifyTable) {
 		cfg.Notify = append(cfg.Notify, readNotify(s, cfg))
 	}
+	cfg.Sign = readSign(file.table("sign", signTable), cfg)
 	if err := file.problems.orNil(); err != nil {
 		return nil, err
 	}

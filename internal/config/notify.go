@@ -39,6 +39,7 @@ const (
 	NotifyExpired NotifyEvent = "expired" // a set has waited longer than expire
 	NotifyPrune   NotifyEvent = "prune"   // retention removed an archive
 	NotifyAlert   NotifyEvent = "alert"   // an alert was raised or cleared
+	NotifyTest    NotifyEvent = "test"    // somebody tries a block; no block asks for it
 )
 
 // UnmarshalText accepts the names of the events.

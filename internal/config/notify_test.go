@@ -1,6 +1,9 @@
 package config
 
 import (
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -63,4 +66,18 @@ func TestNotifyProblems(t *testing.T) {
 	}
 	_, err := Parse("/c.toml", "[artifacts]\ndir = \"/a\"\nbudget = \"0\"\n")
 	require.ErrorContains(t, err, `/c.toml:3: artifacts.budget: found "0", expected a size`)
+}
+
+// What the example shows in comments is what can be written.
+func TestExampleOfNotifyInComments(t *testing.T) {
+	src, err := os.ReadFile(filepath.Join("..", "..", "bundlewatch.toml"))
+	require.NoError(t, err)
+	_, block, found := strings.Cut(string(src), "#\n# [retention]")
+	require.True(t, found)
+	block, _, _ = strings.Cut(block, "\n\n")
+	c, err := Parse("/c.toml", string(src)+"\n[retention]"+strings.ReplaceAll(block, "\n# ", "\n"))
+	require.NoError(t, err)
+	require.Equal(t, 10, c.Watches[0].Retention.KeepLast)
+	require.Equal(t, "chat", c.Notify[0].Name)
+	require.NotEmpty(t, c.Notify[0].SecretFile)
 }

@@ -60,7 +60,7 @@ func usual(times []time.Time) time.Duration {
 
 func (c *cadence) last() time.Time { return c.times[len(c.times)-1] }
 
-// overdue tells whether the next set should have come long ago, and when it was due.
+// overdue tells whether the next set should have come long ago.
 func (c *cadence) overdue(now time.Time, a config.Alerts) bool {
 	if a.StalledIntervals == 0 || c.expects == 0 {
 		return false
@@ -118,7 +118,7 @@ func (l *loop) came(s *set) {
 			newest, member = m.ModTime, m.Path
 		}
 	}
-	if member == "" {
+	if member == "" || l.opts.alerts().StalledIntervals == 0 {
 		return
 	}
 	at := time.Unix(0, newest)
@@ -136,8 +136,12 @@ func (l *loop) came(s *set) {
 	l.changed = l.changed || stalled
 }
 
-// stallEach is the time between two looks for runs that stall.
-const stallEach = time.Second
+// Runs that stall are looked for every stallEach, in a twentieth of the time at most: who has many processes has
+// many descriptors to look through.
+const (
+	stallEach  = time.Second
+	stallShare = 20
+)
 
 // stall looks for runs that are overdue, and has one of them looked at.
 func (l *loop) stall() {
@@ -159,10 +163,11 @@ func (l *loop) stall() {
 	}
 }
 
-// report is what a look at a run found.
+// scouted is what a look at a run found.
 type scouted struct {
 	run    string
 	active string
+	took   time.Duration
 }
 
 // scout looks at the directory of a run beside everything else: its file system may hang.
@@ -175,12 +180,16 @@ func (l *loop) scout(name string, c *cadence) {
 		}
 	}
 	dir, since := c.dir, l.now().Add(-c.recently(l.opts.alerts()))
-	go func() { l.scouts <- scouted{name, activity(roots, dir, since)} }()
+	go func() {
+		began := time.Now()
+		active := activity(roots, dir, since)
+		l.scouts <- scouted{name, active, time.Since(began)}
+	}()
 }
 
-// learned what a scout saw.
+// scoutedRun learns what a scout saw.
 func (l *loop) scoutedRun(r scouted) {
-	l.scouting = false
+	l.scouting, l.stallAt = false, l.now().Add(max(stallEach, stallShare*r.took))
 	c := l.runs[r.run]
 	if c == nil || c.looked.IsZero() { // a set came meanwhile
 		return

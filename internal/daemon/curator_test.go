@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/bundlewatch/bundlewatch/internal/bundle"
 	"github.com/bundlewatch/bundlewatch/internal/config"
 	"github.com/bundlewatch/bundlewatch/internal/shelf"
+	"github.com/bundlewatch/bundlewatch/internal/status"
 )
 
 // archivist is a curator over published bundles w/r/1 … w/r/5.
@@ -212,4 +214,61 @@ func TestCuratorStopsInTheMiddle(t *testing.T) {
 	a.cur.turn(ctx)
 	require.Equal(t, "345", a.left())
 	a.expect(Pruned, Pruned)
+}
+
+// Retention that hangs in a file system is told, and holds up no bundle, no watchdog and no end.
+func TestRetentionThatHangs(t *testing.T) {
+	for _, op := range []string{"measure", "list the bundles of w in", "prune"} {
+		t.Run(op, func(t *testing.T) {
+			quickWatchdog(t)
+			s := newSite(t)
+			s.watch().Retention = config.Retention{KeepLast: 1}
+			s.writePair("r")
+			s.write("r/a-2.ckpt", torchZip(t, 100, 3))
+			s.write("r/b-2.ckpt", torchZip(t, 100, 4))
+			gone := make(chan struct{})
+			letGo := sync.OnceFunc(func() { close(gone) })
+			t.Cleanup(letGo)
+			v := s.serveAs(nil, func(d *Daemon) {
+				d.hook = func(o, _ string) {
+					if o == op {
+						<-gone
+					}
+				}
+			})
+			v.until("READY=1")
+			v.eventOf(Hung, "")
+			v.until("STATUS=retention hangs")
+			require.Eventually(t, func() bool {
+				alerts := v.snapshot().Alerts
+				return len(alerts) == 1 && alerts[0].Name == status.AlertRetention
+			}, patience, 10*time.Millisecond)
+			s.write("q/a-1.ckpt", torchZip(t, 100, 5))
+			s.write("q/b-1.ckpt", torchZip(t, 100, 6))
+			v.event(Bundled, "q/1")
+			v.until("WATCHDOG=1")
+			v.until("WATCHDOG=1")
+			letGo()
+			v.eventOf(Answers, "")
+			v.eventOf(Pruned, "w")
+		})
+	}
+}
+
+// A daemon that ends does not wait for who does not take its messages.
+func TestEndDoesNotWaitForReceivers(t *testing.T) {
+	s := newSite(t)
+	s.config.Notify = []config.Notify{{Name: "slow", Events: []config.NotifyEvent{config.NotifyPublish}, Command: []string{"sleep", "1000"},
+		Timeout: 5 * time.Minute, Queue: 10}}
+	s.writePair("r")
+	s.write("r/a-2.ckpt", torchZip(t, 100, 3))
+	s.write("r/b-2.ckpt", torchZip(t, 100, 4))
+	v := s.serve(nil)
+	v.event(Bundled, "r/1")
+	v.event(Bundled, "r/2")
+	require.Eventually(t, func() bool { return len(v.snapshot().Notify) == 1 && v.snapshot().Notify[0].Queued == 2 }, patience, 10*time.Millisecond)
+	v.stop()
+	require.NoError(t, <-v.ended)
+	v.ended <- nil // for the clean-up
+	require.Contains(t, v.log.String(), `"messages":1`)
 }

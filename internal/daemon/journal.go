@@ -65,7 +65,9 @@ func (j *journal) note(e Event, now time.Time) {
 		j.counts.Pruned++
 		j.pruned += e.Bytes
 	case PruneFailed:
-		j.pruneFails++
+		if e.Watch != "" {
+			j.pruneFails++
+		}
 	}
 }
 
@@ -104,7 +106,9 @@ func measure(m *status.Metrics, e Event) {
 	case Pruned:
 		m.Pruned(e.Watch, e.Bytes)
 	case PruneFailed:
-		m.PruneFailed(e.Watch)
+		if e.Watch != "" { // else the directory could not be measured
+			m.PruneFailed(e.Watch)
+		}
 	}
 }
 

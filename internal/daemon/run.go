@@ -79,9 +79,9 @@ func (d *Daemon) Run(ctx context.Context, c *config.Config) (err error) {
 	}
 	defer func() { err = errors.Join(err, d.closeStore()) }()
 	d.prepare(c)
+	defer d.closeNotifier()
 	d.sign(first.key)
 	defer d.wired.common.witness.Close()
-	defer d.closeNotifier()
 	defer d.windows.close()
 	stop := make(chan struct{})
 	go d.pool.run(stop)

@@ -72,12 +72,24 @@ func (n *Notifier) Tell(m Message) {
 	if n.closed || !slices.ContainsFunc(n.targets, func(t *target) bool { return t.wants(&m) }) {
 		return
 	}
-	m.Schema, m.ID, m.At, m.Host, m.Tool = Schema, newID(), n.opts.Now().UTC().Truncate(time.Millisecond), n.opts.Host, n.opts.Tool
+	m.fill(n.opts)
 	for _, t := range n.targets {
 		if t.wants(&m) {
 			t.put(&m)
 		}
 	}
+}
+
+// Send makes one attempt to deliver a message to a block, whatever events that asks for.
+func Send(ctx context.Context, b config.Notify, m Message, opts Options) error {
+	m.fill(opts)
+	ctx, stop := context.WithTimeout(ctx, b.Timeout)
+	defer stop()
+	return newSender(b, opts).send(ctx, &m)
+}
+
+func (m *Message) fill(opts Options) {
+	m.Schema, m.ID, m.At, m.Host, m.Tool = Schema, newID(), opts.Now().UTC().Truncate(time.Millisecond), opts.Host, opts.Tool
 }
 
 func newID() string {

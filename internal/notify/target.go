@@ -60,14 +60,20 @@ func startTarget(b config.Notify, opts Options) *target {
 	t := &target{block: b, opts: opts, wake: make(chan struct{}, 1), closed: make(chan struct{}), done: make(chan struct{})}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	t.shut = sync.OnceFunc(func() { close(t.closed) })
-	t.count.Name = b.Name
+	t.sender = newSender(b, opts)
+	t.count.Name, t.count.Kind, t.count.To = b.Name, "webhook", hostOf(b.URL)
 	if b.Command != nil {
-		t.sender, t.count.Kind, t.count.To = command{b}, "command", b.Command[0]
-	} else {
-		t.sender, t.count.Kind, t.count.To = webhook{b, opts.Now, opts.Tool}, "webhook", hostOf(b.URL)
+		t.count.Kind, t.count.To = "command", b.Command[0]
 	}
 	go t.run()
 	return t
+}
+
+func newSender(b config.Notify, opts Options) sender {
+	if b.Command != nil {
+		return command{b}
+	}
+	return webhook{b, opts.Now, opts.Tool}
 }
 
 // wants tells whether a message is one of those that the block asks for.
