@@ -27,7 +27,7 @@ func (d *Daemon) show() *status.Snapshot {
 		s.Reload.At = back(now, d.reloads.at)
 	}
 	d.journal.mu.Lock()
-	s.Counts, s.Bundles, s.Refusals = d.journal.counts, d.journal.bundles, d.journal.refusals
+	s.Counts, s.Bundles, s.Refusals, s.Strays = d.journal.counts, d.journal.bundles, d.journal.refusals, d.journal.strays
 	for _, w := range d.config.Watches {
 		if r := d.loops[w.Name]; r != nil {
 			s.Watches = append(s.Watches, d.showWatch(r, now))
