@@ -7,7 +7,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 BINARY ?= bundlewatch
 
-.PHONY: build install uninstall test race slow crash soak interop safety lint fuzz static systemd boot mounts
+.PHONY: build install uninstall test race slow crash soak interop safety page lint fuzz static systemd boot mounts
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bundlewatch ./cmd/bundlewatch
@@ -42,7 +42,7 @@ race:
 
 # What takes minutes or gigabytes.
 slow:
-	BUNDLEWATCH_SLOW=1 go test -count=1 -timeout 20m $(TESTFLAGS) ./internal/bundle ./internal/tidy ./test/...
+	BUNDLEWATCH_SLOW=1 go test -count=1 -timeout 20m $(TESTFLAGS) ./internal/bundle ./internal/page ./internal/tidy ./test/...
 
 # Ten trainers for SOAK against the daemon with the race detector; `slow` does it for a minute.
 SOAK ?= 10m
@@ -61,6 +61,10 @@ interop:
 # Gives hostile files to the binary under strace; see test/safety/run.sh for what it needs and installs.
 safety:
 	test/safety/run.sh
+
+# Looks at the status page with headless Chromium; see test/page/run.sh for what it needs and installs.
+page:
+	test/page/run.sh
 
 lint:
 	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \

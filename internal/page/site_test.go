@@ -187,3 +187,23 @@ func TestPastOfADirectoryThatCannotBeRead(t *testing.T) {
 	}, 30*time.Second, 50*time.Millisecond)
 	require.Equal(t, 404, get(site, "/bundles").Code)
 }
+
+// docs/page.md promises what is in force.
+func TestPageIsAsDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../docs/page.md")
+	require.NoError(t, err)
+	words := strings.Join(strings.Fields(string(text)), " ")
+	for _, want := range []string{
+		"Content-Security-Policy: " + policy,
+		fmt.Sprintf("At most %d browsers are shown it live", maxStreams),
+		fmt.Sprintf("does not receive in %.0f seconds is dropped", tellWithin.Seconds()),
+		fmt.Sprintf("At most %d requests read the artifact directory", maxReaders),
+		fmt.Sprintf("an error page after %.0f seconds", readWithin.Seconds()),
+		fmt.Sprintf("keeps at most %d bundles", maxPast),
+		fmt.Sprintf("%d names on a page", pageSize),
+		fmt.Sprintf("tensors (%d on a page", tensorsOnPage),
+		fmt.Sprintf("loads it anew every %d seconds", reloadEach),
+	} {
+		require.Contains(t, words, want)
+	}
+}
