@@ -69,14 +69,19 @@ type pager struct {
 	Query                       string
 }
 
-// slice returns the page that is asked for, counted from 1, as bounds of a list.
-func slice(total, size int, asked string) (pager, int, int) {
-	last := max(1, (total+size-1)/size)
+// pageOf reads the number of a page, counted from 1.
+func pageOf(asked string) int {
 	page, err := strconv.Atoi(asked)
 	if err != nil {
-		page = 1
+		return 1
 	}
-	page = min(max(page, 1), last)
+	return max(page, 1)
+}
+
+// slice returns the page that is asked for, or the last one, as bounds of a list.
+func slice(total, size, page int) (pager, int, int) {
+	last := max(1, (total+size-1)/size)
+	page = min(page, last)
 	from := (page - 1) * size
 	to := min(from+size, total)
 	return pager{Total: total, From: min(from+1, total), To: to, Page: page, Last: last}, from, to
@@ -117,7 +122,7 @@ func (s *Site) list(on *shelf.Shelf, place string, values url.Values) (*shelfPag
 		slices.Reverse(names) // what is newest has the highest number
 	}
 	var from, to int
-	p.Pages, from, to = slice(len(names), pageSize, values.Get("page"))
+	p.Pages, from, to = slice(len(names), pageSize, pageOf(values.Get("page")))
 	p.Pages.Query = p.Query
 	deadline := time.Now().Add(lookWithin)
 	now := s.now()

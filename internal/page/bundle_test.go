@@ -79,8 +79,8 @@ func TestBundlePage(t *testing.T) {
 		m.Members[0].Source = &bundle.Source{Path: "/data/run/7.ckpt", Size: 99, ModTime: noon.Add(-2 * time.Hour)}
 		m.Members[0].Evidence = &bundle.Evidence{Quiet: "1.2s", Closed: "yes: a read lease was granted", Whole: "every record", Unchanged: "size and times"}
 		m.Members[0].Metrics = bundle.Metrics{"val_loss": 0.25}
-		m.Members[0].Tensors = []checkpoint.Tensor{{Name: "a", DType: "float32", Shape: []int64{2, 3}, Bytes: 24, Storage: "0"},
-			{Name: "b", DType: "float32", Shape: nil, Bytes: 4, Storage: "0", Kind: "parameter"}}
+		m.Members[0].Tensors = checkpoint.ListTensors([]checkpoint.Tensor{{Name: "a", DType: "float32", Shape: []int64{2, 3}, Bytes: 24, Storage: "0"},
+			{Name: "b", DType: "float32", Shape: nil, Bytes: 4, Storage: "0", Kind: "parameter"}})
 	})
 	text := body(t, newSite(t, dir, busy("x")), "/bundle?at=w/run/7")
 	for _, want := range []string{">present<", "1 h ago", "/data/run/7.ckpt", "val_loss", "0.25", "1.2s", "a read lease was granted", "every record", "2 × 3", "scalar", "parameter",
@@ -103,7 +103,11 @@ func TestManyTensorsArePaged(t *testing.T) {
 	require.Less(t, len(text), 100<<10)
 	require.Contains(t, text, "1 to 100 of 100\u202f000")
 	require.Contains(t, text, `href="bundle?at=w%2Fbig&amp;role=m&amp;page=1000#tensors"`)
-	require.Contains(t, body(t, site, "/bundle?at=w/big&page=1000"), "layer.99999")
+	for _, page := range []string{"1000", "1001", "9999999"} {
+		text = body(t, site, "/bundle?at=w/big&page="+page)
+		require.Contains(t, text, "layer.99900")
+		require.Contains(t, text, "99\u202f901 to 100\u202f000 of")
+	}
 	text = body(t, site, "/bundle?at=w/big&q=R.9999")
 	require.Contains(t, text, "<bdi>layer.99990</bdi>")
 	require.NotContains(t, text, "<bdi>layer.1</bdi>")
@@ -191,9 +195,9 @@ func TestPathsAreWrittenSafely(t *testing.T) {
 }
 
 func TestFlatten(t *testing.T) {
-	rows, more := flatten(json.RawMessage(`{"b": 1, "a": {"x": "t", "y": {}}, "l": [{"p": 1}], "n": null}`), 4)
-	require.Equal(t, []row{{"b", "1"}, {"a.x", "t"}, {"a.y", "{}"}, {"l", `[{"p":1}]`}}, rows)
-	require.Equal(t, 1, more)
+	rows, more := flatten(json.RawMessage(`{"b": 1, "a": {"x": "t", "y": {}}, "l": [{"p": 1}, 2], "n": [1,2]}`), 4)
+	require.Equal(t, []row{{"b", "1"}, {"a.x", "t"}, {"a.y", "{}"}, {"l[0].p", "1"}}, rows)
+	require.Equal(t, 2, more)
 	deep := strings.Repeat(`{"a":`, 200) + "1" + strings.Repeat("}", 200)
 	rows, _ = flatten(json.RawMessage(deep), 10)
 	require.Len(t, rows, 1)

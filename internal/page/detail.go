@@ -3,7 +3,6 @@ package page
 import (
 	"encoding/json"
 	"maps"
-	"math"
 	"net/http"
 	"net/url"
 	"slices"
@@ -40,7 +39,6 @@ type bundlePage struct {
 type memberView struct {
 	bundle.Member
 	Count   int   // tensors
-	Values  int64 // numbers in them
 	Weight  int64 // their bytes
 	Entries int   // files of a directory
 	Metrics []row
@@ -56,6 +54,8 @@ type tensorsView struct {
 	Tensors []tensorView
 	Pages   pager
 	place   string
+	page    int // that is asked for
+	found   int
 }
 
 type tensorView struct {
@@ -97,10 +97,11 @@ func (s *Site) describe(on *shelf.Shelf, place string, values url.Values) (*bund
 
 func (p *bundlePage) take(m *bundle.Manifest, now time.Time, values url.Values) {
 	p.MadeBy, p.Config, p.Changed, p.ParamsFrom = m.Tool, m.Config, m.ConfigChanged, m.ParamsSource
+	p.Tensors = chooseTensors(m, p.Place, values)
 	for i := range m.Members {
 		p.Members = append(p.Members, viewMember(&m.Members[i], now))
+		p.Members[i].Weight = p.Tensors.weigh(&m.Members[i])
 	}
-	p.Tensors = viewTensors(m, p.Place, values)
 	p.Params, p.ParamsMore = flatten(m.Params, maxRows)
 	p.Notes = m.Notes[:min(len(m.Notes), maxNotes)]
 	p.NotesMore = len(m.Notes) - len(p.Notes)
@@ -110,13 +111,9 @@ func (p *bundlePage) take(m *bundle.Manifest, now time.Time, values url.Values) 
 }
 
 func viewMember(m *bundle.Member, now time.Time) memberView {
-	v := memberView{Member: *m, Count: len(m.Tensors), Entries: len(m.Files)}
-	v.Member.Tensors, v.Member.Files = nil, nil
+	v := memberView{Member: *m, Count: m.Tensors.Len(), Entries: len(m.Files)}
+	v.Member.Tensors, v.Member.Files = checkpoint.TensorList{}, nil
 	v.Dropped, v.Imports, v.LeftBehind = some(m.Dropped), some(m.Imports), some(m.LeftBehind)
-	for _, t := range m.Tensors {
-		v.Weight += max(0, t.Bytes)
-		v.Values += values(t.Shape)
-	}
 	for _, name := range slices.Sorted(maps.Keys(m.Metrics)) {
 		v.Metrics = append(v.Metrics, row{name, strconv.FormatFloat(m.Metrics[name], 'g', 6, 64)})
 	}
@@ -140,61 +137,54 @@ func some(names []string) []string {
 	return names
 }
 
-// values is how many numbers a tensor of that shape has; 0 for a shape that cannot be.
-func values(shape []int64) int64 {
-	n := int64(1)
-	for _, d := range shape {
-		if d < 0 || d > 0 && n > math.MaxInt32*int64(math.MaxInt32)/d {
-			return 0
-		}
-		n *= d
-	}
-	return n
-}
-
-// viewTensors chooses the tensors that are asked for.
-func viewTensors(m *bundle.Manifest, place string, asked url.Values) *tensorsView {
-	v := &tensorsView{Role: asked.Get("role"), Query: asked.Get("q"), place: place}
-	var of *bundle.Member
+// chooseTensors decides whose tensors are shown; nil when there are none.
+func chooseTensors(m *bundle.Manifest, place string, asked url.Values) *tensorsView {
+	v := &tensorsView{Query: asked.Get("q"), place: place, page: pageOf(asked.Get("page"))}
 	for i := range m.Members {
-		member := &m.Members[i]
-		if len(member.Tensors) == 0 {
-			continue
-		}
-		v.Roles = append(v.Roles, member.Role)
-		if of == nil || member.Role == v.Role {
-			of = member
+		if m.Members[i].Tensors.Len() > 0 {
+			v.Roles = append(v.Roles, m.Members[i].Role)
 		}
 	}
-	if of == nil {
+	if len(v.Roles) == 0 {
 		return nil
 	}
-	v.Role = of.Role
-	var chosen []int
-	for i := range of.Tensors {
-		if v.Query == "" || strings.Contains(strings.ToLower(of.Tensors[i].Name), strings.ToLower(v.Query)) {
-			chosen = append(chosen, i)
-		}
-	}
-	var from, to int
-	v.Pages, from, to = slice(len(chosen), tensorsOnPage, asked.Get("page"))
-	first := firstOf(of.Tensors)
-	for _, i := range chosen[from:to] {
-		t := of.Tensors[i]
-		v.Tensors = append(v.Tensors, tensorView{Tensor: t, Shape: shape(t.Shape), Tied: t.Storage != "" && first[t.Storage] != i})
+	if v.Role = asked.Get("role"); !slices.Contains(v.Roles, v.Role) {
+		v.Role = v.Roles[0]
 	}
 	return v
 }
 
-// firstOf is the first tensor of each storage.
-func firstOf(tensors []checkpoint.Tensor) map[string]int {
-	first := make(map[string]int)
-	for i, t := range tensors {
-		if _, known := first[t.Storage]; !known {
-			first[t.Storage] = i
+// weigh returns how many bytes the tensors of a member have, and takes those that are to be shown. A list of
+// tensors costs time each time that it is gone through, so this does it once.
+func (v *tensorsView) weigh(m *bundle.Member) (bytes int64) {
+	chosen, seen := v != nil && m.Role == v.Role, make(map[string]bool)
+	_ = m.Tensors.Each(func(t checkpoint.Tensor) error { // it went well when the manifest was read
+		bytes += max(0, t.Bytes)
+		if chosen {
+			tied := t.Storage != "" && seen[t.Storage]
+			seen[t.Storage] = true
+			v.take(t, tied)
 		}
+		return nil
+	})
+	if chosen {
+		v.Pages, _, _ = slice(v.found, tensorsOnPage, v.page)
 	}
-	return first
+	return bytes
+}
+
+// take keeps the tensors of the page that is asked for, or of the last one when there are not so many.
+func (v *tensorsView) take(t checkpoint.Tensor, tied bool) {
+	if v.Query != "" && !strings.Contains(strings.ToLower(t.Name), strings.ToLower(v.Query)) {
+		return
+	}
+	if page := v.found/tensorsOnPage + 1; page <= v.page {
+		if v.found%tensorsOnPage == 0 {
+			v.Tensors = nil
+		}
+		v.Tensors = append(v.Tensors, tensorView{Tensor: t, Shape: shape(t.Shape), Tied: tied})
+	}
+	v.found++
 }
 
 func shape(dimensions []int64) string {

@@ -32,16 +32,17 @@ func publish(t *testing.T, dir, watch, key string, at time.Time, change func(m *
 	require.NoError(t, os.MkdirAll(path, 0o755))
 	payload, err := checkpoint.Save(checkpoint.SentinelDict("m"))
 	require.NoError(t, err)
-	params := pickle.NewDict()
 	m, err := bundle.Pack(t.Context(), path, &bundle.Contents{
-		Watch: watch, Key: key, Params: params,
-		Parts: []bundle.Part{bundle.Model(payload, bundle.Member{Role: "m", Payload: bundle.PayloadSentinel, Tensors: []checkpoint.Tensor{}})},
+		Watch: watch, Key: key, Params: pickle.NewDict(),
+		Parts: []bundle.Part{bundle.Model(payload, bundle.Member{Role: "m", Payload: bundle.PayloadSentinel, Tensors: checkpoint.ListTensors([]checkpoint.Tensor{})})},
 	}, func(int64) {})
 	require.NoError(t, err)
 	m.Version, m.Tool, m.Provenance.Published = 1, "test", at
+	list := []checkpoint.Tensor{}
 	for _, name := range tensors {
-		m.Members[0].Tensors = append(m.Members[0].Tensors, checkpoint.Tensor{Name: name, DType: "float32", Shape: []int64{2, 3}, Bytes: 24})
+		list = append(list, checkpoint.Tensor{Name: name, DType: "float32", Shape: []int64{2, 3}, Bytes: 24})
 	}
+	m.Members[0].Tensors = checkpoint.ListTensors(list)
 	if change != nil {
 		change(m)
 	}
@@ -92,10 +93,13 @@ func get(site http.Handler, target string) *httptest.ResponseRecorder {
 	return w
 }
 
-// body returns a page that must be there.
+// body returns a page that must be there, at the latest when a machine that is busy has time for it.
 func body(t *testing.T, site http.Handler, target string) string {
 	t.Helper()
 	w := get(site, target)
+	for deadline := time.Now().Add(2 * time.Minute); w.Code == http.StatusServiceUnavailable && time.Now().Before(deadline); {
+		w = get(site, target)
+	}
 	require.Equal(t, http.StatusOK, w.Code, "%s: %s", target, w.Body)
 	return w.Body.String()
 }

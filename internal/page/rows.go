@@ -20,7 +20,7 @@ const (
 )
 
 // flatten lists the values of a JSON document in its order, at most so many, and counts the others. Objects are
-// descended into; arrays are shown as they are written.
+// descended into, also those in arrays; other arrays are shown as they are written.
 func flatten(document json.RawMessage, most int) (rows []row, more int) {
 	f := &flattener{most: most}
 	f.value("", document, 0)
@@ -34,17 +34,7 @@ type flattener struct {
 }
 
 func (f *flattener) value(name string, raw json.RawMessage, depth int) {
-	d := json.NewDecoder(bytes.NewReader(raw))
-	if t, err := d.Token(); err == nil && t == json.Delim('{') && depth < maxDepth && d.More() {
-		for d.More() {
-			key, err := d.Token()
-			var inner json.RawMessage
-			if err != nil || d.Decode(&inner) != nil {
-				return
-			}
-			text, _ := key.(string)
-			f.value(join(name, text), inner, depth+1)
-		}
+	if depth < maxDepth && (isOf(raw, "{") && f.object(name, raw, depth) || isOf(raw, "[{") && f.array(name, raw, depth)) {
 		return
 	}
 	if len(f.rows) >= f.most {
@@ -52,6 +42,58 @@ func (f *flattener) value(name string, raw json.RawMessage, depth int) {
 		return
 	}
 	f.rows = append(f.rows, row{name, cut(plainValue(raw))})
+}
+
+// isOf tells whether a JSON value begins with these delimiters, and is not empty.
+func isOf(raw json.RawMessage, delimiters string) bool {
+	d := json.NewDecoder(bytes.NewReader(raw))
+	for _, want := range delimiters {
+		if t, err := d.Token(); err != nil || t != json.Delim(want) {
+			return false
+		}
+	}
+	return d.More()
+}
+
+func (f *flattener) object(name string, raw json.RawMessage, depth int) bool {
+	return inside(raw, func(d *json.Decoder, _ int) error {
+		key, err := d.Token()
+		if err != nil {
+			return err
+		}
+		var inner json.RawMessage
+		if err := d.Decode(&inner); err != nil {
+			return err
+		}
+		text, _ := key.(string)
+		f.value(join(name, text), inner, depth+1)
+		return nil
+	})
+}
+
+func (f *flattener) array(name string, raw json.RawMessage, depth int) bool {
+	return inside(raw, func(d *json.Decoder, i int) error {
+		var inner json.RawMessage
+		if err := d.Decode(&inner); err != nil {
+			return err
+		}
+		f.value(name+"["+strconv.Itoa(i)+"]", inner, depth+1)
+		return nil
+	})
+}
+
+// inside calls next for each element of an object or array, and tells whether it was one.
+func inside(raw json.RawMessage, next func(d *json.Decoder, i int) error) bool {
+	d := json.NewDecoder(bytes.NewReader(raw))
+	if _, err := d.Token(); err != nil {
+		return false
+	}
+	for i := 0; d.More(); i++ {
+		if next(d, i) != nil {
+			break
+		}
+	}
+	return true
 }
 
 func join(name, key string) string {
