@@ -9,7 +9,7 @@ BINARY ?= bundlewatch
 # What makes the manual page and the completions: BINARY, unless that is for machines of another kind.
 SELF ?= $(BINARY)
 
-.PHONY: build install uninstall package test race slow crash soak interop safety lint fuzz static systemd boot mounts packages contrib
+.PHONY: build install uninstall package test race slow crash soak interop safety lint fuzz static systemd boot mounts packages contrib page
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bundlewatch ./cmd/bundlewatch
@@ -59,7 +59,7 @@ race:
 
 # What takes minutes or gigabytes.
 slow:
-	BUNDLEWATCH_SLOW=1 go test -count=1 -timeout 20m $(TESTFLAGS) ./internal/bundle ./internal/tidy ./test/...
+	BUNDLEWATCH_SLOW=1 go test -count=1 -timeout 20m $(TESTFLAGS) ./internal/bundle ./internal/page ./internal/tidy ./test/...
 
 # Ten trainers for SOAK against the daemon with the race detector; `slow` does it for a minute.
 SOAK ?= 10m
@@ -78,6 +78,10 @@ interop:
 # Gives hostile files to the binary under strace; see test/safety/run.sh for what it needs and installs.
 safety:
 	test/safety/run.sh
+
+# Looks at the status page with headless Chromium; see test/page/run.sh for what it needs and installs.
+page:
+	test/page/run.sh
 
 lint:
 	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \

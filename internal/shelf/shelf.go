@@ -72,10 +72,11 @@ func (s *Shelf) Dir() string { return s.dir }
 // their places: 9 before 10. Symbolic links are not followed. An error of do ends the walk and is returned.
 // Directories that vanish on the way are passed over.
 func (s *Shelf) Each(ctx context.Context, watch string, do func(Bundle) error) error {
-	return s.walk(ctx, "", watch, do)
+	return s.walk(ctx, "", watch, func(place string) error { return do(s.look(place)) })
 }
 
-func (s *Shelf) walk(ctx context.Context, place, watch string, do func(Bundle) error) error {
+// walk calls do for the place of every bundle.
+func (s *Shelf) walk(ctx context.Context, place, watch string, do func(place string) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -87,21 +88,29 @@ func (s *Shelf) walk(ctx context.Context, place, watch string, do func(Bundle) e
 		return fmt.Errorf("list bundles: %w", err)
 	}
 	if place != "" && looksLikeBundle(entries) {
-		return do(s.look(place))
+		return do(place)
 	}
-	names := make([]string, 0, len(entries))
-	for _, e := range entries {
-		if e.IsDir() && (place != "" || !strings.HasPrefix(e.Name(), ".") && (watch == "" || watch == e.Name())) {
-			names = append(names, e.Name())
+	for _, name := range directories(entries, place) {
+		if place == "" && watch != "" && watch != name {
+			continue
 		}
-	}
-	slices.SortFunc(names, pattern.CompareNatural)
-	for _, name := range names {
 		if err := s.walk(ctx, path.Join(place, name), watch, do); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// directories are the names of the directories in a listing, in natural order, without what is hidden at the top.
+func directories(entries []os.DirEntry, place string) []string {
+	names := make([]string, 0, len(entries))
+	for _, e := range entries {
+		if e.IsDir() && (place != "" || !strings.HasPrefix(e.Name(), ".")) {
+			names = append(names, e.Name())
+		}
+	}
+	slices.SortFunc(names, pattern.CompareNatural)
+	return names
 }
 
 func looksLikeBundle(entries []os.DirEntry) bool {

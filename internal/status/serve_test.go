@@ -144,7 +144,7 @@ func TestRequestsThatMakeNoSense(t *testing.T) {
 func get(t *testing.T, board *Board, m *Metrics, path string) (int, string) {
 	t.Helper()
 	w := httptest.NewRecorder()
-	httpMux(board, m).ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+	httpMux(board, m, nil).ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
 	return w.Code, w.Body.String()
 }
 
@@ -194,7 +194,7 @@ func TestHTTPListener(t *testing.T) {
 	board, m := metrics()
 	l, err := ListenHTTP("127.0.0.1:0")
 	require.NoError(t, err)
-	s := ServeHTTP(l, board, m)
+	s := ServeHTTP(l, board, m, nil, Access{})
 	_, err = ListenHTTP(s.Address)
 	require.ErrorContains(t, err, fmt.Sprintf("listen for HTTP on %q", s.Address))
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
