@@ -38,7 +38,8 @@ type HeadMember struct {
 	Role    string  `json:"role"`
 	Metrics Metrics `json:"metrics"`
 	Source  *struct {
-		Path string `json:"path"`
+		Path    string    `json:"path"`
+		ModTime time.Time `json:"mtime"`
 	} `json:"source"`
 }
 

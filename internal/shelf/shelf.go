@@ -43,7 +43,8 @@ type Bundle struct {
 	Pinned    bool
 	HalfGone  bool // a pruning began and did not end: there is a tombstone and an archive
 	Metrics   bundle.Metrics
-	Source    string // the file of the first member that has one
+	Source    string    // the file of the first member that has one
+	Saved     time.Time // when the newest of the members' files was written
 }
 
 // Shelf is an artifact directory.
@@ -160,8 +161,14 @@ func (b *Bundle) take(h *bundle.Head) {
 				b.Metrics[name] = value
 			}
 		}
-		if m.Source != nil && b.Source == "" {
+		if m.Source == nil {
+			continue
+		}
+		if b.Source == "" {
 			b.Source = m.Source.Path
+		}
+		if m.Source.ModTime.After(b.Saved) {
+			b.Saved = m.Source.ModTime
 		}
 	}
 }
