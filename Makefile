@@ -7,7 +7,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 BINARY ?= bundlewatch
 
-.PHONY: build install uninstall test race slow crash soak interop safety lint fuzz static systemd boot mounts
+.PHONY: build install uninstall test race slow crash soak interop safety lint fuzz static systemd boot mounts slurm
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bundlewatch ./cmd/bundlewatch
@@ -26,6 +26,8 @@ install:
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/sysctl.d systemd/sysctl.d/60-bundlewatch.conf
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/user-tmpfiles.d systemd/user-tmpfiles.d/bundlewatch.conf
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/bundlewatch/drop-ins systemd/drop-ins/*.conf
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/share/doc/bundlewatch/contrib/slurm contrib/slurm/*.sh
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/bundlewatch/contrib/kubernetes contrib/kubernetes/*
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/bundlewatch bundlewatch.toml README.md LICENSE docs/*.md
 
 # Takes away what `install` put there; bundles, configs and drop-ins in /etc stay.
@@ -89,3 +91,7 @@ boot:
 # Watches FUSE mounts that come, go and hang; see test/mounts/run.sh for what it needs and installs.
 mounts:
 	test/mounts/run.sh
+
+# Drains in the epilog of a real Slurm node on loopback; see test/slurm/run.sh for what it needs and installs.
+slurm:
+	test/slurm/run.sh

@@ -137,7 +137,7 @@ func (r *Resume) Hash(ctx context.Context) error {
 
 func (m *ResumeMember) hash(ctx context.Context) (string, error) {
 	if m.source.Files == nil {
-		return hashFile(ctx, m.Path, func(st watch.Stat) bool { return isSource(m.source, st) })
+		return hashFile(ctx, m.Path, func(st watch.Stat) bool { return isSource(m.source, st) }, proveRecords)
 	}
 	dir := m.Path
 	if checkpoint.IsShardIndex(dir) {
@@ -145,7 +145,7 @@ func (m *ResumeMember) hash(ctx context.Context) (string, error) {
 	}
 	list := sha256.New()
 	for _, f := range m.source.Files {
-		sum, err := hashFile(ctx, filepath.Join(dir, f.Path), func(st watch.Stat) bool { return leaf{path: f.Path, stat: st}.is(f) })
+		sum, err := hashFile(ctx, filepath.Join(dir, f.Path), func(st watch.Stat) bool { return leaf{path: f.Path, stat: st}.is(f) }, carriedWhole)
 		if err != nil {
 			return "", fmt.Errorf("%q: %w", f.Path, err)
 		}
@@ -159,8 +159,8 @@ func isSource(s bundle.Source, st watch.Stat) bool {
 	return s.Size == st.Size && s.ModTime.UnixNano() == st.ModTime && s.ChTime.UnixNano() == st.ChangeTime && s.Device == st.Dev && s.Inode == st.Ino
 }
 
-// hashFile returns the digest of a file that is in a known state before and after it is read.
-func hashFile(ctx context.Context, file string, known func(watch.Stat) bool) (string, error) {
+// hashFile returns the digest of a file that is in a known state before and after it is read, and is proven.
+func hashFile(ctx context.Context, file string, known func(watch.Stat) bool, prove func(io.ReaderAt, int64) error) (string, error) {
 	f, before, err := watch.Open(path.Dir(file), path.Base(file))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -174,8 +174,12 @@ func hashFile(ctx context.Context, file string, known func(watch.Stat) bool) (st
 	}
 	pages := pagecache.NewReader(f, before.Size)
 	defer pages.Drop()
+	content := &stoppable{ctx, pages}
+	if err := prove(content, before.Size); err != nil {
+		return "", err
+	}
 	sum := sha256.New()
-	if _, err := io.Copy(sum, &stoppable{ctx, io.NewSectionReader(pages, 0, before.Size)}); err != nil {
+	if _, err := io.Copy(sum, io.NewSectionReader(content, 0, before.Size)); err != nil {
 		return "", err
 	}
 	after, err := watch.StatFile(f)
@@ -190,18 +194,31 @@ func hashFile(ctx context.Context, file string, known func(watch.Stat) bool) (st
 
 func sumText(sum hash.Hash) string { return hex.EncodeToString(sum.Sum(nil)) }
 
-// stoppable reads until its context is done.
-type stoppable struct {
-	ctx context.Context
-	r   io.Reader
+// carriedWhole is the proof of a file that travels as it is: it was proven when it was bundled.
+func carriedWhole(io.ReaderAt, int64) error { return nil }
+
+// proveRecords compares all checksums that a file has. A bundle is proof of what travels in it, and an optimizer's state,
+// which a job resumes from as well, does not.
+func proveRecords(f io.ReaderAt, size int64) error {
+	c, err := checkpoint.Open(f, size)
+	if err != nil {
+		return err
+	}
+	return c.CheckRecords()
 }
 
-// Read implements io.Reader.
-func (s *stoppable) Read(b []byte) (int, error) {
+// stoppable is read until its context is done.
+type stoppable struct {
+	ctx context.Context
+	r   io.ReaderAt
+}
+
+// ReadAt implements io.ReaderAt.
+func (s *stoppable) ReadAt(b []byte, offset int64) (int, error) {
 	if err := s.ctx.Err(); err != nil {
 		return 0, err
 	}
-	return s.r.Read(b)
+	return s.r.ReadAt(b, offset)
 }
 
 // Clone returns a copy that shares nothing.
