@@ -91,7 +91,8 @@ const tellTime = 500 * time.Millisecond
 // run drains. It ends in time, however long file systems take.
 func (d *drain) run(ctx context.Context) error {
 	if d.hook { // whatever happens, such as a pipe that nobody reads
-		time.AfterFunc(d.timeout-tellTime/5, func() { os.Exit(exitOK) })
+		last := time.AfterFunc(d.timeout-tellTime/5, func() { os.Exit(exitOK) })
+		defer last.Stop()
 	}
 	over := make(chan error, 1)
 	go func() { over <- d.work(ctx) }()

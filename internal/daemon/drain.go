@@ -126,6 +126,7 @@ func (d *Daemon) passOn(o *drainOrder) {
 			select {
 			case r.asked <- q:
 			case <-r.done:
+				o.parts <- r.hangs("the watch was ended by a reload or a stop")
 			case <-o.ctx.Done():
 			}
 		}()

@@ -226,6 +226,56 @@ func TestDaemonDrainsWhenItIsStopped(t *testing.T) {
 	require.Contains(t, v.log.String(), `"path":"`+s.path("r/a-1.ckpt")+`","sha256":"`+digestOf(t, s.path("r/a-1.ckpt"))+`","message":"safe to resume from"`)
 }
 
+// While a drain gets on systemd is asked for more time, and not when it stands still or is over.
+func TestDrainAsksForTime(t *testing.T) {
+	s := newSite(t)
+	s.writePair("r")
+	v := s.serve(nil)
+	v.event(Bundled, "r/1")
+	v.stop()
+	v.ended <- <-v.ended
+	now := time.Now()
+	v.daemon.pushStop(now)
+	v.daemon.drainsEnd = now.Add(time.Hour)
+	require.Zero(t, v.daemon.pushing)
+	v.daemon.pushStop(now)
+	require.Contains(t, v.until("EXTEND_TIMEOUT_USEC"), "=60000000")
+	asked := v.daemon.pushing
+	v.daemon.pushStop(now.Add(2 * extendEach))
+	require.Equal(t, asked, v.daemon.pushing, "nothing has moved")
+	for _, r := range v.daemon.loops {
+		r.learned.Add(1)
+	}
+	v.daemon.pushStop(now.Add(extendEach / 2))
+	require.Equal(t, asked, v.daemon.pushing, "not so soon")
+	v.daemon.pushStop(now.Add(2 * extendEach))
+	require.Contains(t, v.until("EXTEND_TIMEOUT_USEC"), "=60000000")
+}
+
+// A watch that a reload ends in the middle of a drain is not waited for.
+func TestReloadEndsTheDrainOfAWatch(t *testing.T) {
+	s := drains(t)
+	s.addWatch("other")
+	fewer := *s.config
+	fewer.Watches = s.config.Watches[:1]
+	s.config.Watches[1].Settle = time.Hour
+	s.write("../other/r/a-1.ckpt", torchZip(t, 10, 1))
+	f, err := os.OpenFile(filepath.Join(s.config.Watches[1].Root, "r/b-1.ckpt"), os.O_CREATE|os.O_WRONLY, 0o644)
+	require.NoError(t, err)
+	defer f.Close()
+	v := s.serve(func() (*config.Config, error) { return &fewer, nil })
+	v.until("READY=1")
+	drained := make(chan status.Drained, 1)
+	go func() { drained <- v.daemon.Drain(context.Background(), status.NewDrainRequest(time.Hour, nil)) }()
+	v.reload <- struct{}{}
+	v.until("READY=1")
+	select {
+	case <-drained:
+	case <-time.After(patience):
+		t.Fatal("the drain waits for a watch that is not there any more")
+	}
+}
+
 // A root that hangs is left, and the others are drained.
 func TestDrainBesideAHungRoot(t *testing.T) {
 	s := drains(t)

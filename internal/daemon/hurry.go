@@ -59,6 +59,14 @@ func (l *loop) endDrains() {
 	}
 }
 
+// leaveDrains tells of the drains of a loop that ends.
+func (l *loop) leaveDrains() {
+	for _, q := range l.drains {
+		q.parts <- l.tellDrain(q)
+	}
+	l.drains = nil
+}
+
 // isOver tells whether there is nothing left for a drain to do, or no time.
 func (l *loop) isOver(q *draining) bool {
 	if q.ctx.Err() != nil || l.isGoneRoot() {

@@ -81,6 +81,7 @@ func (l *loop) run(ctx context.Context) error {
 		close(facts)
 	}()
 	err = l.follow(ctx, facts, ended)
+	l.leaveDrains()
 	stop()
 	for f := range facts {
 		if f.File != nil {

@@ -98,7 +98,7 @@ func (o *owner) judge(f *file, now time.Time) {
 	o.chain.ops += 2
 	closed, why, err := probeWriters(f.held, f.dir.mount.filesystem)
 	if err != nil {
-		o.wait(f, err, now.Add(f.dir.mount.settle/2))
+		o.wait(f, err, now.Add(o.settleOf(f)/2))
 		return
 	}
 	if settle := f.dir.mount.settle; closed != ClosedYes && now.Sub(f.since) < settle { // judged in a hurry, and in vain
