@@ -142,7 +142,7 @@ func (d *drain) work(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	below, err := d.scope(c)
+	below, err := d.scope(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -261,15 +261,14 @@ func askToDrain(ctx context.Context, sockets []string, r status.DrainRequest) (*
 
 // scope returns the directories that a drain is restricted to: nil for no restriction, and an empty list when no root
 // has to do with the job.
-func (d *drain) scope(c *config.Config) ([]string, error) {
+func (d *drain) scope(ctx context.Context, c *config.Config) ([]string, error) {
 	if d.job == "" {
 		return nil, nil
 	}
 	d.do("find the directory of the job")
 	dir := os.Getenv("SLURM_JOB_WORK_DIR")
 	if id := os.Getenv("SLURM_JOB_ID"); dir == "" || (id != "" && id != d.job) {
-		fmt.Fprintf(d.err, "bundlewatch: warning: the work directory of job %s is not known: $SLURM_JOB_WORK_DIR is that of no job or of another one; draining all roots\n", visible(d.job))
-		return nil, nil
+		return d.recorded(ctx, c)
 	}
 	if !filepath.IsAbs(dir) {
 		return nil, fmt.Errorf("drain job %s: $SLURM_JOB_WORK_DIR is %q, which is no absolute path", d.job, dir)
@@ -279,6 +278,23 @@ func (d *drain) scope(c *config.Config) ([]string, error) {
 	d.about = dir
 	d.mu.Unlock()
 	return below, nil
+}
+
+// recorded returns the directories that the job was seen writing to, and no restriction when there are none.
+func (d *drain) recorded(ctx context.Context, c *config.Config) ([]string, error) {
+	ctx, stop := context.WithTimeout(ctx, d.timeout/4)
+	defer stop()
+	dirs, err := daemon.JobDirs(ctx, c, d.job)
+	if len(dirs) > 0 {
+		return dirs, nil
+	}
+	why := "$SLURM_JOB_WORK_DIR is that of no job or of another one, and no bundle was seen being written by it"
+	if err != nil {
+		why += " (" + err.Error() + ")"
+	}
+	fmt.Fprintf(d.err, "bundlewatch: warning: the directories of job %s are not known: %s; draining all roots: what is safe to resume from may be of another job\n",
+		visible(d.job), visible(why))
+	return nil, nil
 }
 
 // inRoots returns what of the roots of a config lies in a directory, in the words of the config: links may lead to

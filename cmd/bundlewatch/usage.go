@@ -68,7 +68,7 @@ into immutable archives (wts.h5.zip), from outside of the training process.
   --json       one JSON object per line on standard output, and nothing else there
   --watch      show it again every second, until interrupted
 
-  --job ID     drain: only what lies below $SLURM_JOB_WORK_DIR, when that is of this job
+  --job ID     drain: only what lies below $SLURM_JOB_WORK_DIR or what this job was seen writing
   --timeout T  drain: end within this time, such as 90s; 60s unless given. Nothing is started in its last 5 s
   --hook       drain: exit code 0 whatever happens, for an epilog
 

@@ -85,6 +85,26 @@ func FindResume(ctx context.Context, c *config.Config, below []string) (*Resume,
 	return newResume(*newest)
 }
 
+// JobDirs returns the directories of the checkpoints that processes of a Slurm job were seen writing.
+func JobDirs(ctx context.Context, c *config.Config, job string) ([]string, error) {
+	s, err := shelf.Open(c.Artifacts.Dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var dirs []string
+	err = s.Each(ctx, "", func(b shelf.Bundle) error {
+		dir := filepath.Dir(b.Source)
+		if b.Source != "" && slices.Contains(b.Jobs, job) && !slices.Contains(dirs, dir) {
+			dirs = append(dirs, dir)
+		}
+		return nil
+	})
+	return dirs, err
+}
+
 func isOf(b shelf.Bundle, below []string) bool {
 	return len(below) == 0 || slices.ContainsFunc(below, func(dir string) bool { return under(b.Source, dir) })
 }

@@ -45,6 +45,7 @@ type Bundle struct {
 	Metrics   bundle.Metrics
 	Source    string    // the file of the first member that has one
 	Saved     time.Time // when the newest of the members' files was written
+	Jobs      []string  // ids of the Slurm jobs whose processes were seen writing
 }
 
 // Shelf is an artifact directory.
@@ -154,6 +155,7 @@ func (s *Shelf) look(place string) Bundle {
 
 func (b *Bundle) take(h *bundle.Head) {
 	b.Watch, b.Run, b.Key, b.Version, b.Published, b.Archive = h.Watch, h.Run(), h.Key, h.Version, h.Provenance.Published, h.Archive
+	b.Jobs = h.Jobs()
 	b.Metrics = make(bundle.Metrics)
 	for _, m := range h.Members {
 		for name, value := range m.Metrics {
