@@ -9,7 +9,7 @@ BINARY ?= bundlewatch
 # What makes the manual page and the completions: BINARY, unless that is for machines of another kind.
 SELF ?= $(BINARY)
 
-.PHONY: build install uninstall package test race slow crash soak interop safety lint fuzz static systemd boot mounts packages slurm
+.PHONY: build install uninstall package test race slow crash soak interop safety lint fuzz static systemd boot mounts packages contrib slurm
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bundlewatch ./cmd/bundlewatch
@@ -41,6 +41,7 @@ install:
 	$(abspath $(SELF)) completion zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_bundlewatch
 	$(abspath $(SELF)) completion fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/bundlewatch.fish
 	cd $(DESTDIR)$(PREFIX)/share && chmod 644 $(PAGES)
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/bundlewatch/contrib contrib/prometheus/rules.yml contrib/grafana/bundlewatch.json
 
 # Takes away what `install` put there; bundles, configs and drop-ins in /etc stay.
 uninstall:
@@ -99,6 +100,10 @@ static: build
 
 systemd:
 	test/systemd/verify.sh
+
+# Has promtool check the alert rules and the dashboard's queries; see test/contrib/run.sh.
+contrib:
+	test/contrib/run.sh
 
 # Runs the service under a real systemd; see test/systemd/boot.sh for what it needs and installs.
 boot:

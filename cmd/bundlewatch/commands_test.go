@@ -37,6 +37,7 @@ var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"hangmount":     hangMount,
 	"unhang":        unhang,
 	"notify":        notify,
+	"webhook":       webhook,
 	"httpget":       httpGet,
 	"until":         untilSays,
 	"manyhalves":    manyHalves,

@@ -174,11 +174,14 @@ func (d *Daemon) logResume(ctx context.Context, c *config.Config) {
 	d.Log.Info().Str("watch", p.Watch).Str("key", clip(p.Key)).Str("path", p.Path).Str("sha256", p.SHA256).Msg("safe to resume from")
 }
 
-// DrainAlone drains where no daemon runs: it is one for as long as that takes, under the same lock. The error is for
-// a drain that could not begin.
+// DrainAlone drains where no daemon runs: it is one for as long as that takes, under the same lock, that moves no
+// strays, removes no archives and notifies nobody. The error is for a drain that could not begin.
 func DrainAlone(ctx context.Context, c *config.Config, opts Options, r status.DrainRequest) (status.Drained, error) {
 	alone := *c
-	alone.Tidies = nil
+	alone.Tidies, alone.Notify, alone.Watches = nil, nil, slices.Clone(c.Watches)
+	for i := range alone.Watches {
+		alone.Watches[i].Retention = config.Retention{}
+	}
 	d := &Daemon{Options: opts, Log: zerolog.Nop(), grace: handOver, drains: make(chan *drainOrder)}
 	working, stop := context.WithCancel(context.WithoutCancel(ctx))
 	ended := make(chan error, 1)

@@ -35,6 +35,7 @@ func Once(ctx context.Context, c *config.Config, opts Options) (err error) {
 	p.key.Store(key)
 	p.witness = provenance.NewWitness("/proc")
 	defer p.witness.Close()
+	p.room.budget.Store(c.Artifacts.Budget)
 	for _, w := range c.Watches {
 		e := newEngine(w, s, opts)
 		if _, err := e.look(ctx); err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/bundlewatch/bundlewatch/internal/config"
+	"github.com/bundlewatch/bundlewatch/internal/notify"
 	"github.com/bundlewatch/bundlewatch/internal/provenance"
 	"github.com/bundlewatch/bundlewatch/internal/status"
 	"github.com/bundlewatch/bundlewatch/internal/store"
@@ -35,6 +36,9 @@ type Daemon struct {
 	store     *store.Local
 	pool      *pool
 	keeper    *keeper
+	curator   *curator
+	alarms    alarms
+	notifier  *notify.Notifier
 	vigil     *vigil
 	systemd   systemd
 	clocks    clocks
@@ -82,12 +86,16 @@ func (d *Daemon) Run(ctx context.Context, c *config.Config) (err error) {
 	d.prepare(c)
 	d.sign(first.key)
 	defer d.wired.common.witness.Close()
+	defer d.closeNotifier()
 	defer d.windows.close()
 	stop := make(chan struct{})
 	go d.pool.run(stop)
 	go d.keeper.run(stop)
 	defer close(stop)
 	working, end := context.WithCancel(context.WithoutCancel(ctx))
+	if d.store.Dir() != "" {
+		go d.curator.run(working)
+	}
 	defer d.stopAll()
 	defer d.stopTidiers()
 	defer end()
@@ -105,12 +113,21 @@ func (d *Daemon) prepare(c *config.Config) {
 	}
 	d.wired = d.Options
 	d.wired.common = newCommon(c.Limits)
-	d.wired.Emit = d.journal.counted(d.Emit, d.Metrics, d.now)
+	d.notifier, d.alarms = d.newNotifier(), make(alarms)
+	d.wired.Emit = d.journal.counted(func(e Event) {
+		d.Emit(e)
+		d.herald(e)
+		if e.Kind == Bundled {
+			d.curator.ask(e.Watch)
+		}
+	}, d.Metrics, d.now)
 	packer := newPacker(d.store, d.wired, c.Limits)
 	packer.witness = provenance.NewWitness("/proc")
 	d.wired.common.witness = packer.witness
 	d.pool = newPool(packer, d.wired, c.Limits.Workers)
 	d.keeper = newKeeper(d.store, packer.room, d.wired)
+	d.curator = newCurator(packer.room, d.wired)
+	d.curator.changed, d.curator.packing = d.keeper.lookSoon, func() []*work { return *d.pool.shown.Load() }
 	d.wired.common.look = d.keeper.lookSoon
 	d.keeper.close, d.keeper.renewed, d.keeper.fatal = d.pool.setClosed, d.renewed, d.fail
 	d.systemd = newSystemd(d.Log)
@@ -138,12 +155,19 @@ func (d *Daemon) use(c *config.Config) {
 	d.pool.setWorkers(max(1, c.Limits.Workers))
 	d.pool.packer.throttle.set(c.Limits.ReadRate)
 	d.pool.packer.room.setFloor(c.Limits.FreeSpace)
+	d.pool.packer.room.budget.Store(c.Artifacts.Budget)
+	d.wired.common.alerts.Store(&c.Alerts)
+	d.notifier.Use(c.Notify)
+	d.curator.use(c)
 	d.wired.common.kept.most.Store(int64(keptFiles(c.Limits)))
 	d.keeper.lookSoon()
 }
 
 // renewed makes every set be bundled again. It is called from the keeper's goroutine.
-func (d *Daemon) renewed() { d.reloads.askRenewal() }
+func (d *Daemon) renewed() {
+	d.curator.renew()
+	d.reloads.askRenewal()
+}
 
 // fail ends the daemon.
 func (d *Daemon) fail(err error) {
