@@ -9,7 +9,7 @@ BINARY ?= bundlewatch
 # What makes the manual page and the completions: BINARY, unless that is for machines of another kind.
 SELF ?= $(BINARY)
 
-.PHONY: build install uninstall package test race slow crash soak interop safety lint fuzz static systemd boot mounts packages contrib page
+.PHONY: build install uninstall package test race slow crash soak interop safety lint fuzz static systemd boot mounts packages contrib page slurm
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bundlewatch ./cmd/bundlewatch
@@ -32,6 +32,8 @@ install:
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/sysctl.d systemd/sysctl.d/60-bundlewatch.conf
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/user-tmpfiles.d systemd/user-tmpfiles.d/bundlewatch.conf
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/bundlewatch/drop-ins systemd/drop-ins/*.conf
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/share/doc/bundlewatch/contrib/slurm contrib/slurm/*.sh
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/bundlewatch/contrib/kubernetes contrib/kubernetes/*
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/bundlewatch bundlewatch.toml README.md LICENSE docs/*.md
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/bundlewatch/contrib contrib/prometheus/rules.yml contrib/grafana/bundlewatch.json
 	install -d $(patsubst %/,%,$(addprefix $(DESTDIR)$(PREFIX)/share/,$(dir $(PAGES))))
@@ -118,3 +120,7 @@ packages:
 # Watches FUSE mounts that come, go and hang; see test/mounts/run.sh for what it needs and installs.
 mounts:
 	test/mounts/run.sh
+
+# Drains in the epilog of a real Slurm node on loopback; see test/slurm/run.sh for what it needs and installs.
+slurm:
+	test/slurm/run.sh

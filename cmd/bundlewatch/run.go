@@ -3,12 +3,14 @@ package main
 import (
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
@@ -19,9 +21,13 @@ import (
 )
 
 func runDaemon(ctx context.Context, args []string) error {
-	f, err := parse("run", args, true, false)
+	var atStop time.Duration
+	f, err := parse("run", args, true, false, func(set *flag.FlagSet) { set.DurationVar(&atStop, "drain", 0, "") })
 	if err != nil {
 		return err
+	}
+	if atStop < 0 {
+		return &usageError{fmt.Sprintf("run: --drain %s is less than no time", atStop)}
 	}
 	if err := f.noPaths("run"); err != nil {
 		return err
@@ -38,6 +44,7 @@ func runDaemon(ctx context.Context, args []string) error {
 		Load:    func() (*config.Config, error) { return load(c.Path) },
 		Reload:  reloads(),
 		Shown:   true,
+		AtStop:  atStop,
 	}
 	if err := d.Run(ctx, c); err != nil {
 		log.Error().Err(err).Msg("cannot go on")

@@ -17,6 +17,7 @@ type windows struct {
 	log     zerolog.Logger
 	board   *status.Board
 	metrics *status.Metrics
+	drain   status.Drainer
 	now     func() time.Time
 
 	socket *status.Socket
@@ -35,7 +36,7 @@ func (w *windows) open(c *config.Config) {
 }
 
 func (w *windows) openSocket(c *config.Config) {
-	s, err := newSocket(c, w.board)
+	s, err := w.newSocket(c)
 	if err != nil {
 		w.fault(&w.socketFault, err)
 		return
@@ -46,12 +47,12 @@ func (w *windows) openSocket(c *config.Config) {
 	w.socketFault = ""
 }
 
-func newSocket(c *config.Config, board *status.Board) (*status.Socket, error) {
+func (w *windows) newSocket(c *config.Config) (*status.Socket, error) {
 	path, err := status.Place(c.Status.Socket, c.Artifacts.Dir)
 	if err != nil {
 		return nil, err
 	}
-	return status.ListenSocket(path, board)
+	return status.ListenSocket(path, w.board, w.drain)
 }
 
 func (w *windows) openHTTP(c *config.Config) {
@@ -136,7 +137,7 @@ func (w *windows) change(from, to *config.Config) (apply func(), err error) {
 	}
 	socket := w.socket
 	if to.Status.Socket != from.Status.Socket {
-		if socket, err = newSocket(to, w.board); err != nil {
+		if socket, err = w.newSocket(to); err != nil {
 			if l != nil {
 				err = errors.Join(err, l.Close())
 			}

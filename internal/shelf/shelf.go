@@ -43,7 +43,9 @@ type Bundle struct {
 	Pinned    bool
 	HalfGone  bool // a pruning began and did not end: there is a tombstone and an archive
 	Metrics   bundle.Metrics
-	Source    string // the file of the first member that has one
+	Source    string    // the file of the first member that has one
+	Saved     time.Time // when the newest of the members' files was written
+	Jobs      []string  // ids of the Slurm jobs whose processes were seen writing
 }
 
 // Shelf is an artifact directory.
@@ -162,6 +164,7 @@ func (s *Shelf) look(place string) Bundle {
 
 func (b *Bundle) take(h *bundle.Head) {
 	b.Watch, b.Run, b.Key, b.Version, b.Published, b.Archive = h.Watch, h.Run(), h.Key, h.Version, h.Provenance.Published, h.Archive
+	b.Jobs = h.Jobs()
 	b.Metrics = make(bundle.Metrics)
 	for _, m := range h.Members {
 		for name, value := range m.Metrics {
@@ -169,8 +172,14 @@ func (b *Bundle) take(h *bundle.Head) {
 				b.Metrics[name] = value
 			}
 		}
-		if m.Source != nil && b.Source == "" {
+		if m.Source == nil {
+			continue
+		}
+		if b.Source == "" {
 			b.Source = m.Source.Path
+		}
+		if m.Source.ModTime.After(b.Saved) {
+			b.Saved = m.Source.ModTime
 		}
 	}
 }

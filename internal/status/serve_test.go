@@ -22,7 +22,7 @@ import (
 
 func listen(t *testing.T, path string, board *Board) *Socket {
 	t.Helper()
-	s, err := ListenSocket(path, board)
+	s, err := ListenSocket(path, board, nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	return s
@@ -55,7 +55,7 @@ func TestSocketPathsMayBeLong(t *testing.T) {
 	board := &Board{}
 	board.Publish(full())
 	path := filepath.Join(dir, strings.Repeat("s", 50))
-	s, err := ListenSocket(path, board)
+	s, err := ListenSocket(path, board, nil)
 	require.NoError(t, err)
 	_, _, err = Ask(context.Background(), path)
 	require.NoError(t, err)
@@ -74,7 +74,7 @@ func TestSocketOfADeadProcessIsReplaced(t *testing.T) {
 	board.Publish(full())
 	first := listen(t, path, board)
 
-	_, err = ListenSocket(path, board)
+	_, err = ListenSocket(path, board, nil)
 	require.ErrorIs(t, err, ErrInUse)
 	require.NoError(t, os.Remove(path))
 	listen(t, path, board)
@@ -92,10 +92,10 @@ func TestSocketReplacesNothingElse(t *testing.T) {
 	} {
 		path := filepath.Join(t.TempDir(), "s.sock")
 		require.NoError(t, make(path))
-		_, err := ListenSocket(path, &Board{})
+		_, err := ListenSocket(path, &Board{}, nil)
 		require.ErrorContains(t, err, "no socket", name)
 	}
-	_, err := ListenSocket(filepath.Join(t.TempDir(), "none", "s.sock"), &Board{})
+	_, err := ListenSocket(filepath.Join(t.TempDir(), "none", "s.sock"), &Board{}, nil)
 	require.ErrorIs(t, err, os.ErrNotExist)
 	_, _, err = Ask(context.Background(), filepath.Join(t.TempDir(), "s.sock"))
 	require.ErrorIs(t, err, os.ErrNotExist)
