@@ -18,6 +18,7 @@ import (
 
 	"github.com/bundlewatch/bundlewatch/internal/config"
 	"github.com/bundlewatch/bundlewatch/internal/daemon"
+	"github.com/bundlewatch/bundlewatch/internal/status"
 )
 
 func runDaemon(ctx context.Context, args []string) error {
@@ -165,6 +166,9 @@ func logEvent(log zerolog.Logger, e daemon.Event) {
 	kind, ok := logLines[e.Kind]
 	if !ok {
 		return
+	}
+	if e.Alert != "" && e.Alert != string(status.AlertRunStalled) {
+		e.Reason = "" // it has a line of its own
 	}
 	line := log.WithLevel(kind.level)
 	for _, field := range []struct{ name, value string }{{"alert", e.Alert}, {"target", e.Target}, {"watch", e.Watch}, {"root", e.Root}, {"key", e.Key}, {"role", e.Role}, {"path", e.Path},
