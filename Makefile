@@ -32,7 +32,8 @@ install:
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/sysctl.d systemd/sysctl.d/60-bundlewatch.conf
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/user-tmpfiles.d systemd/user-tmpfiles.d/bundlewatch.conf
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/bundlewatch/drop-ins systemd/drop-ins/*.conf
-	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/bundlewatch bundlewatch.toml README.md LICENSE docs/*.md
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/bundlewatch bundlewatch.toml README.md LICENSE
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/bundlewatch/docs docs/*.md
 	install -d $(patsubst %/,%,$(addprefix $(DESTDIR)$(PREFIX)/share/,$(dir $(PAGES))))
 	$(abspath $(SELF)) man >$(DESTDIR)$(PREFIX)/share/man/man1/bundlewatch.1
 	$(abspath $(SELF)) completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/bundlewatch
