@@ -39,8 +39,10 @@ type Watch struct {
 	Marker  *pattern.Pattern // a file that must exist before a set is bundled; nil for none
 	Code    string           // absolute, where the training code is; "" for none
 	Members []Member         // in file order; at least one has a pattern
-	Config  Snapshot
-	Payload Payload
+	// IgnoreWriters: it is not looked which processes write.
+	IgnoreWriters bool
+	Config        Snapshot
+	Payload       Payload
 	// Retention is [watch.retention], or [retention] where the watch has none.
 	Retention Retention
 }

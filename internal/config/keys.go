@@ -116,6 +116,11 @@ var watchTable = tableDoc{
 			meaning: "A directory of the training code, where the runs do not lie in it: the git commit, the branch and whether tracked files " +
 				"were changed go into the manifest. git is not run.",
 		},
+		{
+			name: "ignore_writers", kind: "boolean", initial: "false",
+			meaning: "Do not look which processes write. By default what can be seen of them goes into the manifest: " +
+				"[operations.md](operations.md#where-a-bundle-comes-from).",
+		},
 		{name: "members", kind: "table", required: true, meaning: "The files that make up one set: `[watch.members]`."},
 		{name: "config", kind: "table", meaning: "The config files that are frozen with a set: `[watch.config]`."},
 		{name: "payload", kind: "table", meaning: "What of a checkpoint is archived: `[watch.payload]`."},

@@ -145,6 +145,7 @@ func readWatch(s section, cfg *Config) Watch {
 		}
 	}
 	w.Code = s.absolute("code", cfg)
+	w.IgnoreWriters = s.flag("ignore_writers")
 	w.Config = readSnapshot(s.table("config", snapshotTable), members)
 	w.Payload = readPayload(s.table("payload", payloadTable))
 	checkOverlap(s, w, cfg.Artifacts.Dir)

@@ -79,6 +79,9 @@ func (j *job) repository(dir string) (provenance.Repository, bool) {
 
 // writers are the processes that were seen writing the members, or write something else of the run.
 func (p *packer) writers(ctx context.Context, j *job, sources []*source) []provenance.Writer {
+	if j.watch.IgnoreWriters {
+		return nil
+	}
 	var files []provenance.File
 	for _, s := range sources {
 		for _, o := range s.opened {
@@ -111,7 +114,7 @@ func (j *job) runDir(member string) (root, dir string) {
 
 // witnessed lets the witness look for who writes a file, once for each time that it begins to change or is found open.
 func (e *engine) witnessed(f watch.Fact) {
-	if f.Kind == watch.Waiting {
+	if f.Kind == watch.Waiting && !e.watch.IgnoreWriters {
 		e.opts.common.witness.See(provenance.File{Path: e.absolute(f.Path), Dev: f.Stat.Dev, Ino: f.Stat.Ino}, errors.Is(f.Reason, watch.ErrChanging))
 	}
 }

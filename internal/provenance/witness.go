@@ -6,12 +6,15 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // File is a file that somebody writes.
@@ -68,12 +71,12 @@ const (
 	maxWriters = 16
 	maxRoots   = 64
 	scans      = 2                      // for one file
-	scanTime   = 300 * time.Millisecond // of one scan
+	scanTime   = 300 * time.Millisecond // of the processor, for one scan
 	scanLeast  = 1000                   // processes that it looks at also when that takes longer
-	share      = 20                     // how many times as long as a scan or a look took is rested
+	share      = 20                     // how many times as long as a scan or a look took of the processor is rested
 	minRest    = 20 * time.Millisecond  // at least
 	current    = 5 * time.Second        // a scan says who writes below the roots for so long
-	maxWait    = 500 * time.Millisecond // for the next scan, when somebody asks
+	maxWait    = 2 * time.Second        // for the next scan, when somebody asks
 	patience   = 5 * time.Second        // with the goroutine, once
 )
 
@@ -135,6 +138,7 @@ func (w *Witness) Writers(ctx context.Context, files []File, root, dir string) [
 
 func (w *Witness) run(ctx context.Context) {
 	defer close(w.done)
+	runtime.LockOSThread() // whose time is measured
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -181,8 +185,8 @@ func (w *Witness) want(f sight) {
 
 // lookAtKnown looks for wanted files where they are nearly always: at the processes that wrote before.
 func (w *Witness) lookAtKnown() {
-	began := time.Now()
-	if len(w.wanted) == 0 || began.Before(w.nextLook) {
+	began := spent()
+	if len(w.wanted) == 0 || time.Now().Before(w.nextLook) {
 		return
 	}
 	for _, p := range w.known {
@@ -191,8 +195,19 @@ func (w *Witness) lookAtKnown() {
 	w.nextLook = rested(began)
 }
 
-// rested is when to go on after work that began at some time.
-func rested(began time.Time) time.Time { return time.Now().Add(max(minRest, share*time.Since(began))) }
+// spent is how much time of the processor the thread has taken: the time of the clock says how busy the machine is.
+func spent() time.Duration {
+	var use unix.Rusage
+	if unix.Getrusage(unix.RUSAGE_THREAD, &use) != nil {
+		return 0
+	}
+	return time.Duration(use.Utime.Nano() + use.Stime.Nano())
+}
+
+// rested is when to go on after work that began when so much was spent.
+func rested(began time.Duration) time.Time {
+	return time.Now().Add(max(minRest, share*(spent()-began)))
+}
 
 // answer tells who wrote files, and who writes below a directory.
 func (w *Witness) answer(a ask) []Writer {
@@ -238,8 +253,8 @@ func distinct(all []Writer) []Writer {
 // scan looks at all processes for files that are wanted, unless it did so a moment ago, and returns those that have a file below dir
 // open for writing.
 func (w *Witness) scan(dir string) []Writer {
-	began := time.Now()
-	if began.Before(w.nextScan) {
+	now, began := time.Now(), spent()
+	if now.Before(w.nextScan) {
 		return nil
 	}
 	pids := w.pids()
@@ -249,7 +264,7 @@ func (w *Witness) scan(dir string) []Writer {
 	w.resume = 0
 	var found []Writer
 	for i, pid := range pids {
-		if i >= scanLeast && time.Since(began) > scanTime {
+		if i >= scanLeast && spent()-began > scanTime {
 			break
 		}
 		found = append(found, w.look(pid, dir)...)
@@ -258,7 +273,7 @@ func (w *Witness) scan(dir string) []Writer {
 	if len(pids) > 0 && w.resume == pids[len(pids)-1] {
 		w.resume = 0
 		for _, root := range w.roots {
-			w.covered[root] = began
+			w.covered[root] = now
 		}
 	}
 	for f, left := range w.wanted {

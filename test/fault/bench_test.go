@@ -39,6 +39,7 @@ name   = "w"
 root   = "%s"
 settle = "10ms"
 expire = "%s"
+ignore_writers = true   # thousands of calls into /proc, at each of which the tracer stops
 
 [watch.members]
 autoencoder        = "{run...}/autoencoder-{epoch}.ckpt"

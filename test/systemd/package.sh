@@ -44,7 +44,7 @@ test_contents() {
   local common=(/usr/bin/bundlewatch /usr/lib/systemd/system/bundlewatch.service /usr/lib/systemd/user/bundlewatch-user.service
     /usr/lib/sysusers.d/bundlewatch.conf /usr/lib/tmpfiles.d/bundlewatch.conf /usr/share/man/man1/bundlewatch.1.gz
     /usr/share/bash-completion/completions/bundlewatch /usr/share/fish/vendor_completions.d/bundlewatch.fish
-    /usr/share/doc/bundlewatch/install.md /usr/share/doc/bundlewatch/sbom.cdx.json "$config")
+    /usr/share/doc/bundlewatch/docs/install.md /usr/share/doc/bundlewatch/sbom.cdx.json "$config")
   must_have "$(cd "$work/tree" && find . -type f | sed 's/^\.//')" "${common[@]}" \
     /usr/share/zsh/vendor-completions/_bundlewatch /usr/share/doc/bundlewatch/copyright
   [ "$(dpkg-deb --info "$work/host/$deb" conffiles)" = "$config" ] || fail "conffiles: $(dpkg-deb --info "$work/host/$deb" conffiles)"
