@@ -34,7 +34,7 @@ func main() { os.Exit(run(os.Args[1:])) }
 
 // run executes a command line and returns the exit code.
 func run(args []string) int {
-	debug.SetGCPercent(25) // memory is for training
+	saveMemory()
 	verb, rest := "help", []string{}
 	if len(args) > 0 {
 		verb, rest = args[0], args[1:]

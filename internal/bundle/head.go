@@ -73,6 +73,34 @@ func (h *Head) Run() string {
 	return ""
 }
 
+// Origin is what a manifest says of where the members come from.
+type Origin struct {
+	Key     string         `json:"key"`
+	Members []OriginMember `json:"members"`
+}
+
+// OriginMember is a member with its source, nil for a sentinel.
+type OriginMember struct {
+	Role        string  `json:"role"`
+	Source      *Source `json:"source"`
+	Fingerprint string  `json:"fingerprint"`
+}
+
+// Origin returns what the manifest says of where the members come from.
+func (m *Manifest) Origin() *Origin {
+	o := &Origin{Key: m.Key}
+	for _, member := range m.Members {
+		o.Members = append(o.Members, OriginMember{Role: member.Role, Source: member.Source, Fingerprint: member.Fingerprint})
+	}
+	return o
+}
+
+// ReadOrigin reads of a bundle's manifest what [Manifest.Origin] returns: a directory can have 100,000 bundles.
+func ReadOrigin(path string) (*Origin, error) {
+	o := &Origin{}
+	return o, readManifest(path, o)
+}
+
 // ReadHead reads a bundle's manifest without its tensors, and returns the bytes that it was read from for
 // [CheckSums].
 func ReadHead(dir string) (*Head, []byte, error) {

@@ -232,23 +232,30 @@ func (r *Report) readManifest(path string) *Manifest {
 
 // ReadManifest reads a bundle's manifest.
 func ReadManifest(path string) (*Manifest, error) {
+	m := &Manifest{}
+	if err := readManifest(path, m); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+func readManifest(path string, into any) error {
 	f, size, err := openFile(path)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer f.Close()
 	if size > maxManifest {
-		return nil, fmt.Errorf("read manifest %q: its %d bytes are more than the %d that are read", path, size, int64(maxManifest))
+		return fmt.Errorf("read manifest %q: its %d bytes are more than the %d that are read", path, size, int64(maxManifest))
 	}
 	data := make([]byte, size)
 	if _, err := io.ReadFull(f, data); err != nil {
-		return nil, fmt.Errorf("read manifest %q: %w", path, err)
+		return fmt.Errorf("read manifest %q: %w", path, err)
 	}
-	m := &Manifest{}
-	if err := parseManifest(data, m); err != nil {
-		return nil, fmt.Errorf("read manifest %q: %w", path, err)
+	if err := parseManifest(data, into); err != nil {
+		return fmt.Errorf("read manifest %q: %w", path, err)
 	}
-	return m, nil
+	return nil
 }
 
 // Limits of a manifest: a tensor takes about 150 bytes and 8 commas.

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -80,11 +81,26 @@ type Result struct {
 // Run runs the program until it ends.
 func Run(t testing.TB, args ...string) Result {
 	t.Helper()
+	var out bytes.Buffer
+	result := run(t, &out, args)
+	result.Stdout = out.String()
+	return result
+}
+
+// RunSilently is Run that throws away what the program prints to standard output. The kernel counts the peak of a
+// process for those that it starts, so that a suite which measures memory must not take much itself.
+func RunSilently(t testing.TB, args ...string) Result {
+	t.Helper()
+	return run(t, nil, args)
+}
+
+func run(t testing.TB, out io.Writer, args []string) Result {
+	t.Helper()
 	cmd := exec.Command(path, args...)
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
+	var errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = out, &errs
 	if err := cmd.Run(); err != nil && !errors.As(err, new(*exec.ExitError)) {
 		t.Fatalf("run %v: %v", args, err)
 	}
-	return Result{Code: cmd.ProcessState.ExitCode(), Stdout: out.String(), Stderr: errs.String(), MaxRSS: maxRSS(cmd.ProcessState)}
+	return Result{Code: cmd.ProcessState.ExitCode(), Stderr: errs.String(), MaxRSS: maxRSS(cmd.ProcessState)}
 }
