@@ -21,7 +21,7 @@ const module = "github.com/bundlewatch/bundlewatch/"
 var layers = [][]string{
 	{"cmd/bundlewatch"},
 	{"internal/daemon"},
-	{"internal/retention"},
+	{"internal/retention", "internal/backlog"},
 	{"internal/shelf"},
 	{"internal/layout", "internal/watch", "internal/pair", "internal/snapshot", "internal/bundle", "internal/store", "internal/status", "internal/tidy"},
 	{"internal/checkpoint", "internal/pickle", "internal/config", "internal/pattern", "internal/zipfile", "internal/score", "internal/archivefile",
