@@ -41,6 +41,7 @@ var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"until":         untilSays,
 	"manyhalves":    manyHalves,
 	"descriptors":   descriptors,
+	"registry":      ociRegistry,
 }
 
 // condition answers the conditions of scripts.

@@ -83,6 +83,10 @@ func dispatch(ctx context.Context, verb string, args []string) error {
 		return runUnpin(ctx, args)
 	case "prune":
 		return runPrune(ctx, args)
+	case "push":
+		return runPush(ctx, args)
+	case "pull":
+		return runPull(ctx, args)
 	case "init":
 		return runInit(ctx, args)
 	case "tidy":

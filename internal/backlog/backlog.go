@@ -221,7 +221,7 @@ func (b *Backlog) list(ctx context.Context) {
 	b.listing.running, b.listing.err = false, err
 	if err != nil {
 		b.listing.fails++
-		b.listing.next = time.Now().Add(backoff(b.listing.fails))
+		b.listing.next = time.Now().Add(Pause(b.listing.fails))
 		return
 	}
 	b.listing.done, b.listing.fails, b.listing.next = true, 0, time.Now().Add(relist)

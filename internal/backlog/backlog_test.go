@@ -449,7 +449,7 @@ func TestArtifactDirectoryThatCannotBeListed(t *testing.T) {
 func TestBackoffIsBounded(t *testing.T) {
 	for fails := range 100 {
 		for range 100 {
-			d := backoff(fails)
+			d := Pause(fails)
 			require.Positive(t, d)
 			require.LessOrEqual(t, d, min(mostPause, firstPause<<min(max(0, fails-1), 10)))
 		}

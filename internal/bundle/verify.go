@@ -147,7 +147,7 @@ func (r *Report) verifyDirectory(ctx context.Context, dir string) *Manifest {
 			r.problem("%s has the SHA-256 %s, %s says %q", name, got.SHA256, SumsName, sums[name])
 		}
 	}
-	r.checkNothingElse(dir, append(present[:len(present):len(present)], SumsName, TombstoneName))
+	r.checkNothingElse(dir, append(present[:len(present):len(present)], SumsName, TombstoneName, SignatureName))
 	m := r.readManifest(filepath.Join(dir, ManifestName))
 	if got := found[ArchiveName]; m != nil && got.Name != "" && got != m.Archive {
 		r.problem("%s says that the archive is %q of %d bytes with the SHA-256 %s, it is %q of %d bytes with %s", ManifestName,

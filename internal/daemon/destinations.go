@@ -13,6 +13,7 @@ import (
 
 	"github.com/bundlewatch/bundlewatch/internal/backlog"
 	"github.com/bundlewatch/bundlewatch/internal/config"
+	"github.com/bundlewatch/bundlewatch/internal/registry"
 	"github.com/bundlewatch/bundlewatch/internal/shelf"
 	"github.com/bundlewatch/bundlewatch/internal/status"
 )
@@ -26,7 +27,16 @@ type target struct {
 }
 
 // targets are the destinations of a config, in its order.
-func targets(*config.Config) []target { return nil }
+func targets(c *config.Config, tool string) []target {
+	var all []target
+	for _, p := range c.Pushes {
+		all = append(all, target{spec: p, watches: p.Watches, parallel: p.Parallel, open: func() backlog.Destination {
+			access := registry.Access{PlainHTTP: p.PlainHTTP, CAFile: p.CAFile, Credentials: p.Credentials, Agent: tool, Rate: p.Rate}
+			return registry.NewDestination(p.Name, registry.NewRepository(p.Repository, access))
+		}})
+	}
+	return all
+}
 
 // destinations are the backlogs of a daemon.
 type destinations struct {
@@ -78,9 +88,9 @@ func (d *destinations) begin(ctx context.Context, t target) *sender {
 
 // Backlogs returns a backlog for each destination of a config, in its order, for work without a daemon. Each needs
 // its Run.
-func Backlogs(c *config.Config, s *shelf.Shelf, emit func(Event)) []*backlog.Backlog {
+func Backlogs(c *config.Config, s *shelf.Shelf, tool string, emit func(Event)) []*backlog.Backlog {
 	var all []*backlog.Backlog
-	for _, t := range targets(c) {
+	for _, t := range targets(c, tool) {
 		all = append(all, newBacklog(t, s, emit))
 	}
 	return all
@@ -88,8 +98,8 @@ func Backlogs(c *config.Config, s *shelf.Shelf, emit func(Event)) []*backlog.Bac
 
 // Unproved returns what [retention.Withhold] asks: whether the destinations of a config are proved to hold a bundle.
 // One that cannot be asked holds nothing; it is asked no further.
-func Unproved(ctx context.Context, c *config.Config) func(shelf.Bundle) string {
-	return unproved(ctx, targets(c))
+func Unproved(ctx context.Context, c *config.Config, tool string) func(shelf.Bundle) string {
+	return unproved(ctx, targets(c, tool))
 }
 
 func unproved(ctx context.Context, all []target) func(shelf.Bundle) string {
@@ -181,7 +191,7 @@ func (d *destinations) show() []status.Destination {
 
 // send starts and stops backlogs as the config asks for. It does not wait long for one that hangs.
 func (d *Daemon) send(ctx context.Context, c *config.Config) error {
-	wanted := targets(c)
+	wanted := targets(c, d.Tool)
 	if d.targets != nil {
 		wanted = d.targets(c)
 	}
