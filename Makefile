@@ -7,7 +7,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 BINARY ?= bundlewatch
 
-.PHONY: build install uninstall test race slow crash soak interop safety lint fuzz static systemd boot mounts
+.PHONY: build install uninstall test race slow crash soak interop safety lint fuzz static systemd boot mounts registry
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bundlewatch ./cmd/bundlewatch
@@ -89,3 +89,7 @@ boot:
 # Watches FUSE mounts that come, go and hang; see test/mounts/run.sh for what it needs and installs.
 mounts:
 	test/mounts/run.sh
+
+# Pushes to a real registry and pulls with other people's clients; see test/registry/run.sh for what it needs and fetches.
+registry:
+	test/registry/run.sh
