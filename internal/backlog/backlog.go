@@ -287,8 +287,9 @@ func (b *Backlog) failed(ctx context.Context, it *item, bundle shelf.Bundle, err
 		b.queue.drop(it)
 	case isFinal(err):
 		b.worked() // it has answered
-		b.queue.refuse(it, err)
-		b.tell(Refused{Bundle: bundle, Err: err})
+		if b.queue.refuse(it, err) {
+			b.tell(Refused{Bundle: bundle, Err: err})
+		}
 	case ctx.Err() != nil:
 		b.queue.again(it)
 	default:

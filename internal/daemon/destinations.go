@@ -231,9 +231,14 @@ func (d *Daemon) awaitSenders(stopped []*sender, within time.Duration) {
 	for _, s := range stopped {
 		select {
 		case <-s.done:
+			continue
 		case <-timer.C:
+			timer.Reset(0) // for the next one
+		}
+		select {
+		case <-s.done:
+		default:
 			d.Log.Error().Str("destination", s.Status().Name).Msg("destination hangs; going on without it")
-			timer.Reset(0)
 		}
 	}
 }

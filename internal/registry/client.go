@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -128,14 +130,24 @@ func (r *Repository) remote() (*remote.Repository, error) {
 			return nil, err
 		}
 		r.client = &auth.Client{Client: &http.Client{Transport: retry.NewTransport(base)}, Cache: auth.NewCache(), Credential: r.access.credential,
-			Header: http.Header{"User-Agent": {strings.ReplaceAll(r.access.Agent, " ", "/")}}}
+			BlockedRealmPrefixes: r.strangeRealms(), Header: http.Header{"User-Agent": {strings.ReplaceAll(r.access.Agent, " ", "/")}}}
 	}
 	return &remote.Repository{Client: r.client, Reference: ref, PlainHTTP: r.access.PlainHTTP, MaxMetadataBytes: maxManifest}, nil
+}
+
+// strangeRealms are addresses that no registry may send a login to. One on this machine may name this machine.
+func (r *Repository) strangeRealms() []netip.Prefix {
+	strange := auth.DefaultBlockedRealmPrefixes()
+	if IsLoopback(r.name) {
+		strange = slices.DeleteFunc(strange, func(p netip.Prefix) bool { return p.Addr().IsLoopback() })
+	}
+	return strange
 }
 
 func (a Access) transport() (*http.Transport, error) {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.MaxIdleConnsPerHost = 16
+	t.WriteBufferSize, t.ReadBufferSize = 256<<10, 256<<10
 	if a.CAFile == "" {
 		return t, nil
 	}

@@ -15,6 +15,7 @@ import (
 	"oras.land/oras-go/v2/registry/remote/auth"
 
 	"github.com/bundlewatch/bundlewatch/internal/backlog"
+	"github.com/bundlewatch/bundlewatch/internal/pagecache"
 )
 
 // Push brings an artifact to the repository and gives it the tag, which must be free or hold this artifact. What is
@@ -158,7 +159,24 @@ func (b blob) open() (io.ReadCloser, int64, error) {
 	if b.data != nil {
 		return io.NopCloser(bytes.NewReader(b.data)), int64(len(b.data)), nil
 	}
-	return openRegular(b.path)
+	f, size, err := openRegular(b.path)
+	if err != nil {
+		return nil, 0, err
+	}
+	pages := pagecache.NewReader(f, size)
+	return &quiet{Reader: io.NewSectionReader(pages, 0, size), pages: pages}, size, nil
+}
+
+// quiet reads a file and leaves the page cache to training.
+type quiet struct {
+	io.Reader
+	pages *pagecache.Reader
+}
+
+// Close implements io.Closer.
+func (q *quiet) Close() error {
+	q.pages.Drop()
+	return q.pages.File().Close()
 }
 
 // Has tells whether the tag holds the artifact, and the registry still knows its archive.

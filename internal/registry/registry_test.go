@@ -663,6 +663,45 @@ func TestCredentials(t *testing.T) {
 	require.NoError(t, r.Push(context.Background(), a, "v1", noProgress))
 }
 
+// Tokens are got with the credentials, once for a push, for pulling and pushing at once.
+func TestTokens(t *testing.T) {
+	a, s := open(t, bundles(t)[0].Path), newServer(t)
+	var mu sync.Mutex
+	var scopes []string
+	tokens := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		user, password, _ := r.BasicAuth()
+		if user != "me" || password != "s3cret" {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		scopes = append(scopes, strings.Join(r.URL.Query()["scope"], " "))
+		fmt.Fprint(w, `{"token":"t0ken"}`)
+	}))
+	defer tokens.Close()
+	s.stand(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		if r.Header.Get("Authorization") != "Bearer t0ken" {
+			w.Header().Set("WWW-Authenticate", `Bearer realm="`+tokens.URL+`/token",service="lab",scope="repository:team/models:pull"`)
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+	path := filepath.Join(t.TempDir(), "config.json")
+	s.login(path, "s3cret")
+	r := oci.NewRepository(s.host()+"/team/models", oci.Access{PlainHTTP: true, Credentials: path})
+	defer r.Close()
+	require.NoError(t, r.Push(context.Background(), a, "v1", noProgress))
+	require.Equal(t, []string{"repository:team/models:pull,push"}, scopes)
+	s.login(path, "wrong")
+	other := oci.NewRepository(s.host()+"/team/models", oci.Access{PlainHTTP: true, Credentials: path})
+	defer other.Close()
+	err := other.Push(context.Background(), a, "v1", noProgress)
+	require.ErrorContains(t, err, "401")
+	require.ErrorContains(t, err, "docker login")
+}
+
 func TestCertificates(t *testing.T) {
 	a := open(t, bundles(t)[0].Path)
 	s := httptest.NewTLSServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
