@@ -6,11 +6,17 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 PREFIX ?= /usr/local
 DESTDIR ?=
 BINARY ?= bundlewatch
+# What makes the manual page and the completions: BINARY, unless that is for machines of another kind.
+SELF ?= $(BINARY)
 
-.PHONY: build install uninstall test race slow crash soak interop safety lint fuzz static systemd boot mounts registry
+.PHONY: build install uninstall package test race slow crash soak interop safety lint fuzz static systemd boot mounts packages registry
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bundlewatch ./cmd/bundlewatch
+
+# What the binary itself writes, below $(PREFIX)/share.
+PAGES = man/man1/bundlewatch.1 bash-completion/completions/bundlewatch zsh/site-functions/_bundlewatch \
+  fish/vendor_completions.d/bundlewatch.fish
 
 # The binary of `make build`, the units, and what they need. Writes nothing to /etc, starts nothing; see
 # docs/operations.md for what to do next.
@@ -27,12 +33,22 @@ install:
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/user-tmpfiles.d systemd/user-tmpfiles.d/bundlewatch.conf
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/bundlewatch/drop-ins systemd/drop-ins/*.conf
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/bundlewatch bundlewatch.toml README.md LICENSE docs/*.md
+	install -d $(patsubst %/,%,$(addprefix $(DESTDIR)$(PREFIX)/share/,$(dir $(PAGES))))
+	$(abspath $(SELF)) man >$(DESTDIR)$(PREFIX)/share/man/man1/bundlewatch.1
+	$(abspath $(SELF)) completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/bundlewatch
+	$(abspath $(SELF)) completion zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_bundlewatch
+	$(abspath $(SELF)) completion fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/bundlewatch.fish
+	cd $(DESTDIR)$(PREFIX)/share && chmod 644 $(PAGES)
 
 # Takes away what `install` put there; bundles, configs and drop-ins in /etc stay.
 uninstall:
 	cd $(DESTDIR)$(PREFIX) && rm -rf share/doc/bundlewatch && rm -f bin/bundlewatch lib/systemd/system/bundlewatch.service \
 	  lib/systemd/user/bundlewatch-user.service lib/sysusers.d/bundlewatch.conf lib/tmpfiles.d/bundlewatch.conf \
-	  lib/sysctl.d/60-bundlewatch.conf share/user-tmpfiles.d/bundlewatch.conf
+	  lib/sysctl.d/60-bundlewatch.conf share/user-tmpfiles.d/bundlewatch.conf $(addprefix share/,$(PAGES))
+
+# deb and rpm in dist/, with the list of what the binary is made of; see packaging/build.sh.
+package:
+	packaging/build.sh
 
 test:
 	go test ./...
@@ -85,6 +101,10 @@ systemd:
 # Runs the service under a real systemd; see test/systemd/boot.sh for what it needs and installs.
 boot:
 	test/systemd/boot.sh
+
+# Builds the packages and installs the deb under a real systemd; see test/systemd/package.sh for what it needs and installs.
+packages:
+	test/systemd/package.sh
 
 # Watches FUSE mounts that come, go and hang; see test/mounts/run.sh for what it needs and installs.
 mounts:

@@ -26,7 +26,7 @@ var layers = [][]string{
 	{"internal/shelf"},
 	{"internal/layout", "internal/watch", "internal/pair", "internal/snapshot", "internal/bundle", "internal/store", "internal/status", "internal/tidy"},
 	{"internal/checkpoint", "internal/pickle", "internal/config", "internal/pattern", "internal/zipfile", "internal/score", "internal/archivefile",
-		"internal/pagecache", "internal/tree", "internal/lease"},
+		"internal/pagecache", "internal/tree", "internal/lease", "internal/signature", "internal/manual", "internal/provenance"},
 }
 
 var siblings = map[string][]string{

@@ -87,10 +87,18 @@ func dispatch(ctx context.Context, verb string, args []string) error {
 		return runPush(ctx, args)
 	case "pull":
 		return runPull(ctx, args)
+	case "keygen":
+		return runKeygen(args)
+	case "sign":
+		return runSign(ctx, args)
 	case "init":
 		return runInit(ctx, args)
 	case "tidy":
 		return runTidy(ctx, args)
+	case "completion":
+		return runCompletion(args)
+	case "man":
+		return runMan(args)
 	case "version", "--version", "-version":
 		fmt.Println(tool(), runtime.Version(), runtime.GOOS+"/"+runtime.GOARCH)
 		return nil

@@ -33,6 +33,9 @@ func runCheck(ctx context.Context, args []string) error {
 		if err != nil {
 			return err
 		}
+		if err := checkKey(c); err != nil {
+			return err
+		}
 		if !f.json {
 			fmt.Printf("config    %s\n", visible(c.Path))
 			if c.Artifacts.Dir != "" {

@@ -24,6 +24,13 @@ into immutable archives (wts.h5.zip), from outside of the training process.
                                               why, packs, the last bundles and refusals; 1 if none answers
   bundlewatch verify  PATH... [--json]        prove bundles whole: a bundle's directory, an archive, or
                                               a directory with bundles below it
+  bundlewatch verify  --key PUB [--signature F] PATH... [--json]
+                                              and that each was signed with that key, holds exactly what
+                                              was signed, and nothing else
+  bundlewatch sign    BUNDLE [--key F] [--output F] [--config F] [--json]
+                                              a signature of a bundle, in a new file elsewhere
+  bundlewatch keygen  [FILE] [--curve P-256|P-384|P-521] [--json]
+                                              a key to sign with, and its public half
   bundlewatch inspect PATH [--json]           what a bundle, an archive or a checkpoint holds: entries,
                                               tensors, params, imports of every pickle
   bundlewatch ls      [--json] [--verify] [--sort key|published|size] [--reverse] [FILTER...]
@@ -51,8 +58,10 @@ into immutable archives (wts.h5.zip), from outside of the training process.
                                               --resume goes on after the storm guard stopped a block
   bundlewatch tidy undo DIR [--only NAME] [--json]
                                               put back what was moved to DIR and is still as it was
-  bundlewatch version
-  bundlewatch help
+  bundlewatch completion bash|zsh|fish        completions for a shell, on standard output
+  bundlewatch man                             this text as a manual page: bundlewatch man | man -l -
+  bundlewatch version                         the version, and what it was built with
+  bundlewatch help                            this text
 
   --config F   the configuration file; else $BUNDLEWATCH_CONFIG, ./bundlewatch.toml,
                /etc/bundlewatch/bundlewatch.toml, the first that is there
@@ -60,6 +69,7 @@ into immutable archives (wts.h5.zip), from outside of the training process.
   --watch      show it again every second, until interrupted
 
   FILTER is any of:
+  --config F      whose artifact directory to look at; found as above when not given
   --artifacts D   the artifact directory, instead of the config's
   --watch W       of this watch
   --run R         of this run: what {run} captured

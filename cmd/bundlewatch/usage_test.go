@@ -86,6 +86,16 @@ checked on the way. Entries become plain files below the directory, whatever the
 bytes than the file system has room for refuse the archive. ` + "`" + `cat` + "`" + ` writes an entry as it is; to a terminal only printable text,
 unless ` + "`" + `--binary` + "`" + ` says otherwise.
 
+## sign, verify --key and keygen
+
+` + "`" + `keygen` + "`" + ` writes ` + "`" + `signing.pem` + "`" + `, or FILE, and beside it the public key with the ending ` + "`" + `.pub` + "`" + `. ` + "`" + `sign` + "`" + ` proves a bundle whole and signs all of its files with ` + "`" + `--key` + "`" + `, else
+with the key of the config; the signature goes to ` + "`" + `<base name of the bundle>.sig` + "`" + ` in the working directory, or to ` + "`" + `--output` + "`" + `, never into a
+bundle. Neither overwrites anything. ` + "`" + `verify --key` + "`" + ` checks ` + "`" + `model.sig` + "`" + ` of each bundle, or with ` + "`" + `--signature` + "`" + ` that file, before anything else of the
+bundle is looked at; a directory that is no bundle is taken too when it has a ` + "`" + `model.sig` + "`" + `, or with ` + "`" + `--signature` + "`" + `. See [signing.md](signing.md).
+
+` + "`" + `verify --json` + "`" + ` has ` + "`" + `signed_by` + "`" + `, the fingerprint of the key, where the signature holds. ` + "`" + `sign --json` + "`" + ` writes ` + "`" + `path` + "`" + `, ` + "`" + `signature` + "`" + `, ` + "`" + `files` + "`" + `, ` + "`" + `signed_by` + "`" + `; ` + "`" + `keygen --json` + "`" + `
+writes ` + "`" + `private` + "`" + `, ` + "`" + `public` + "`" + `, ` + "`" + `curve` + "`" + `, ` + "`" + `fingerprint` + "`" + `.
+
 ## init
 
 ` + "`" + `init` + "`" + ` looks at a run tree and writes a config for it. It opens a file or two of each family of names, changes nothing in the tree, follows no links

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 
@@ -11,22 +12,30 @@ import (
 )
 
 func runVerify(ctx context.Context, args []string) error {
-	f, err := parse("verify", args, false, true)
+	var key, detached string
+	f, err := parse("verify", args, false, true, func(set *flag.FlagSet) {
+		set.StringVar(&key, "key", "", "")
+		set.StringVar(&detached, "signature", "", "")
+	})
 	if err != nil {
 		return err
 	}
 	if len(f.paths) == 0 {
 		return &usageError{"verify needs a path: a bundle's directory, an archive, or a directory with bundles below it"}
 	}
+	p, err := newProver(key, detached, f.paths)
+	if err != nil {
+		return err
+	}
 	var verdict error
 	for _, path := range f.paths {
-		bundles, err := bundle.Find(path)
+		bundles, err := p.find(path)
 		if err != nil {
 			fmt.Fprintf(os.Stderr, "bundlewatch: error: %s\n", errorText(err))
 			verdict = errFailed
 		}
 		for _, b := range bundles {
-			err := verifyOne(ctx, b, f.json)
+			err := p.verify(ctx, b, b == path, f.json)
 			if ctx.Err() != nil {
 				return fmt.Errorf("verify %q: %w", b, ctx.Err())
 			}
@@ -38,8 +47,9 @@ func runVerify(ctx context.Context, args []string) error {
 	return verdict
 }
 
-func verifyOne(ctx context.Context, path string, asJSON bool) error {
-	r, err := bundle.Verify(ctx, path)
+// verify proves one bundle and tells the result.
+func (p *prover) verify(ctx context.Context, path string, named, asJSON bool) error {
+	r, err := p.report(ctx, path, named)
 	if err != nil {
 		if ctx.Err() == nil {
 			fmt.Fprintf(os.Stderr, "bundlewatch: error: verify %q: %s\n", path, errorText(err))
@@ -57,23 +67,29 @@ func verifyOne(ctx context.Context, path string, asJSON bool) error {
 	for _, w := range r.Warnings {
 		fmt.Fprintf(os.Stderr, "warning   %s: %s\n", visible(path), visible(w))
 	}
-	for _, p := range r.Problems {
-		fmt.Fprintf(os.Stderr, "bad       %s: %s\n", visible(path), visible(p))
-	}
 	if !r.OK() {
-		return errPartial
+		return showBad(r)
 	}
-	if !asJSON && r.Kind == "tombstone" {
-		if _, err := fmt.Printf("pruned    %s (only its manifest is left)\n", visible(path)); err != nil {
-			return fmt.Errorf("write results: %w", err)
-		}
+	if asJSON {
 		return nil
 	}
-	if !asJSON {
-		if _, err := fmt.Printf("ok        %s (%s, %s, %s, %s)\n", visible(path), r.Kind, count(r.Entries, "file"), count(r.Tensors, "tensor"),
-			size(r.Bytes)); err != nil {
-			return fmt.Errorf("write results: %w", err)
-		}
+	if _, err := fmt.Println(proven(r)); err != nil {
+		return fmt.Errorf("write results: %w", err)
 	}
 	return nil
+}
+
+// proven says on one line what was found.
+func proven(r *bundle.Report) string {
+	signed := ""
+	if r.SignedBy != "" {
+		signed = fmt.Sprintf(", signed with %.12s…", r.SignedBy)
+	}
+	switch r.Kind {
+	case "tombstone":
+		return fmt.Sprintf("pruned    %s (only its manifest is left%s)", visible(r.Path), signed)
+	case signedDirectory:
+		return fmt.Sprintf("ok        %s (%s, %s, %s%s)", visible(r.Path), r.Kind, count(r.Entries, "file"), size(r.Bytes), signed)
+	}
+	return fmt.Sprintf("ok        %s (%s, %s, %s, %s%s)", visible(r.Path), r.Kind, count(r.Entries, "file"), count(r.Tensors, "tensor"), size(r.Bytes), signed)
 }

@@ -30,6 +30,7 @@ type Head struct {
 	Provenance struct {
 		Published time.Time `json:"published"`
 		Root      string    `json:"root"`
+		SignedBy  string    `json:"signed_by"`
 	} `json:"provenance"`
 }
 

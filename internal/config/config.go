@@ -16,6 +16,7 @@ type Config struct {
 	Limits    Limits
 	HTTP      HTTP
 	Status    Status
+	Sign      Sign
 }
 
 // Artifacts says where bundles are published.
@@ -34,6 +35,7 @@ type Watch struct {
 	PollOps int              // calls into the file system that polling makes in a minute at most
 	Regroup time.Duration    // how long a changed member of a published set waits for the others
 	Marker  *pattern.Pattern // a file that must exist before a set is bundled; nil for none
+	Code    string           // absolute, where the training code is; "" for none
 	Members []Member         // in file order; at least one has a pattern
 	Config  Snapshot
 	Payload Payload

@@ -43,6 +43,7 @@ var fileTable = tableDoc{
 		{name: "http", kind: "table", meaning: "Metrics and health over HTTP: `[http]`."},
 		{name: "status", kind: "table", meaning: "The socket of `bundlewatch status`: `[status]`."},
 		{name: "retention", kind: "table", meaning: "Which bundles keep their archive."},
+		{name: "sign", kind: "table", meaning: "The key that bundles are signed with: `[sign]`."},
 		{name: "tidy", kind: "array of tables", meaning: "Stray files that are moved away."},
 		{name: "push", kind: "array of tables", meaning: "Registries that bundles are sent to."},
 	},
@@ -103,6 +104,11 @@ var watchTable = tableDoc{
 		{
 			name: "marker", kind: "pattern",
 			meaning: "A file that must exist before a set is bundled, such as `\"{run...}/_SUCCESS\"`. Placeholders stand for what the members captured.",
+		},
+		{
+			name: "code", kind: "path",
+			meaning: "A directory of the training code, where the runs do not lie in it: the git commit, the branch and whether tracked files " +
+				"were changed go into the manifest. git is not run.",
 		},
 		{name: "members", kind: "table", required: true, meaning: "The files that make up one set: `[watch.members]`."},
 		{name: "config", kind: "table", meaning: "The config files that are frozen with a set: `[watch.config]`."},

@@ -82,6 +82,7 @@ func parse(path, src string) (*Config, error) {
 	cfg.Limits = readLimits(file.table("limits", limitsTable))
 	cfg.HTTP = readHTTP(file.table("http", httpTable))
 	cfg.Status.Socket = file.table("status", statusTable).absolute("socket", cfg)
+	cfg.Sign = readSign(file.table("sign", signTable), cfg)
 	if err := file.problems.orNil(); err != nil {
 		return nil, err
 	}
@@ -132,6 +133,7 @@ func readWatch(s section, cfg *Config) Watch {
 			members.checkUse(s.place("marker"), w.Marker)
 		}
 	}
+	w.Code = s.absolute("code", cfg)
 	w.Config = readSnapshot(s.table("config", snapshotTable), members)
 	w.Payload = readPayload(s.table("payload", payloadTable))
 	checkOverlap(s, w, cfg.Artifacts.Dir)

@@ -13,6 +13,7 @@ import (
 	"github.com/bundlewatch/bundlewatch/internal/checkpoint"
 	"github.com/bundlewatch/bundlewatch/internal/config"
 	"github.com/bundlewatch/bundlewatch/internal/pair"
+	"github.com/bundlewatch/bundlewatch/internal/provenance"
 	"github.com/bundlewatch/bundlewatch/internal/snapshot"
 	"github.com/bundlewatch/bundlewatch/internal/store"
 	"github.com/bundlewatch/bundlewatch/internal/watch"
@@ -102,6 +103,8 @@ type common struct {
 	kept   *budget
 	faults *faults
 	look   func() // at the artifact directory, because it failed; nil when nobody looks after it
+
+	witness *provenance.Witness // nil for none
 }
 
 func newCommon(l config.Limits) *common {
@@ -128,6 +131,7 @@ func (e *engine) take(f watch.Fact) []*set {
 	case watch.Gone:
 		return e.gone(f.Path)
 	case watch.Settled, watch.Waiting, watch.Unusable:
+		e.witnessed(f)
 		return e.place(f)
 	case watch.Unlisted:
 		e.emit(Event{Kind: Skipped, Path: e.absolute(f.Path), Reason: f.Reason.Error()})

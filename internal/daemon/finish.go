@@ -71,7 +71,7 @@ func bundledEvent(j *job, out outcome) Event {
 	ev := Event{Kind: Bundled, Key: j.key, Path: out.path, Bytes: out.manifest.Archive.Bytes, Seconds: out.took.Seconds(), Notes: out.manifest.Notes}
 	for _, m := range out.manifest.Members {
 		ev.Members = append(ev.Members, m.Role)
-		ev.Tensors += len(m.Tensors)
+		ev.Tensors += m.Tensors.Len()
 	}
 	return ev
 }

@@ -184,7 +184,7 @@ func TestReloadWithAHungRoot(t *testing.T) {
 func TestReloadThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hang := make(chan struct{})
-		l := load(func() (*config.Config, error) { <-hang; return nil, nil })
+		l := load(func() (*config.Config, error) { <-hang; return &config.Config{}, nil })
 		require.ErrorContains(t, l.err, "takes longer than 20s")
 		close(hang)
 	})

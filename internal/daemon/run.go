@@ -10,6 +10,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/bundlewatch/bundlewatch/internal/config"
+	"github.com/bundlewatch/bundlewatch/internal/provenance"
 	"github.com/bundlewatch/bundlewatch/internal/status"
 	"github.com/bundlewatch/bundlewatch/internal/store"
 )
@@ -68,11 +69,17 @@ const (
 // go on: it wraps [store.ErrLocked] when another one has the artifact directory. What hangs in a file system
 // when the context is done is left behind after a while; it can publish nothing any more.
 func (d *Daemon) Run(ctx context.Context, c *config.Config) (err error) {
+	first := load(func() (*config.Config, error) { return c, nil })
+	if first.err != nil {
+		return first.err
+	}
 	if d.store, err = openStore(c.Artifacts.Dir); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.closeStore()) }()
 	d.prepare(c)
+	d.sign(first.key)
+	defer d.wired.common.witness.Close()
 	defer d.windows.close()
 	stop := make(chan struct{})
 	go d.pool.run(stop)
@@ -109,6 +116,8 @@ func (d *Daemon) prepare(c *config.Config) {
 		}
 	}
 	packer := newPacker(d.store, d.wired, c.Limits)
+	packer.witness = provenance.NewWitness("/proc")
+	d.wired.common.witness = packer.witness
 	d.pool = newPool(packer, d.wired, c.Limits.Workers)
 	d.keeper = newKeeper(d.store, packer.room, d.wired)
 	d.wired.common.look = d.keeper.lookSoon

@@ -143,7 +143,7 @@ func (s *Shelf) look(place string) Bundle {
 		err = b.checkPlace(head)
 	}
 	if err == nil {
-		err = b.checkFiles()
+		err = b.checkFiles(head)
 	}
 	if err != nil {
 		b.State, b.Reason = Damaged, err.Error()
@@ -182,7 +182,7 @@ func (b *Bundle) checkPlace(h *bundle.Head) error {
 }
 
 // checkFiles looks at the files beside the manifest.
-func (b *Bundle) checkFiles() error {
+func (b *Bundle) checkFiles(h *bundle.Head) error {
 	t, err := bundle.ReadTombstone(b.Path)
 	if err != nil {
 		return err
@@ -202,6 +202,11 @@ func (b *Bundle) checkFiles() error {
 		return fmt.Errorf("%s has %d bytes, the manifest says %d", bundle.ArchiveName, archive.Size(), b.Archive.Bytes)
 	}
 	b.HalfGone = t != nil && b.State == Present
+	if h.Provenance.SignedBy != "" {
+		if _, err := os.Lstat(filepath.Join(b.Path, bundle.SignatureName)); err != nil {
+			return err
+		}
+	}
 	_, err = os.Lstat(filepath.Join(b.Path, bundle.TreeName))
 	return err
 }

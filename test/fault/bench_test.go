@@ -31,6 +31,9 @@ const expire = 5 * time.Second
 const configText = `[artifacts]
 dir = "%s"
 
+[sign]
+key = "%s"
+
 [[watch]]
 name   = "w"
 root   = "%s"
@@ -78,7 +81,7 @@ func (b *bench) beside(t *testing.T) *bench {
 func (b *bench) useArtifacts(dir string) {
 	b.Helper()
 	b.artifacts = dir
-	require.NoError(b, os.WriteFile(b.config(), fmt.Appendf(nil, configText, dir, b.runs, expire), 0o644))
+	require.NoError(b, os.WriteFile(b.config(), fmt.Appendf(nil, configText, dir, program.Key(), b.runs, expire), 0o644))
 }
 
 func (b *bench) config() string { return filepath.Join(b.dir, "bundlewatch.toml") }

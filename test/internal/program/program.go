@@ -13,8 +13,8 @@ import (
 	"go.uber.org/goleak"
 )
 
-// path is where Main put the binary.
-var path string
+// path is where Main put the binary, key a private key beside it.
+var path, key string
 
 // Main builds the binary, with these flags of go build, runs the tests of a package and removes it again.
 // It does not return.
@@ -46,6 +46,11 @@ func build(flags []string) (dir string, err error) {
 		os.RemoveAll(dir)
 		return "", fmt.Errorf("build bundlewatch: %w\n%s", err, out)
 	}
+	key = filepath.Join(dir, "signing.pem")
+	if out, err := exec.Command(path, "keygen", key).CombinedOutput(); err != nil {
+		os.RemoveAll(dir)
+		return "", fmt.Errorf("make a key: %w\n%s", err, out)
+	}
 	return dir, nil
 }
 
@@ -61,6 +66,9 @@ func Slow(t testing.TB) {
 
 // Path returns where the binary is.
 func Path() string { return path }
+
+// Key returns where a private key is that bundles can be signed with.
+func Key() string { return key }
 
 // Result is what a run of the program left.
 type Result struct {
