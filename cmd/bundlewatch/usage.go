@@ -46,10 +46,10 @@ into immutable archives (wts.h5.zip), from outside of the training process.
                                               keep the archive of a bundle, whatever [retention] says
   bundlewatch prune   [--dry-run] [--json] [--watch W] [--run R]
                                               remove the archives that [retention] does not keep
-  bundlewatch push    BUNDLE REF [--json] [REGISTRY...]
+  bundlewatch push    BUNDLE REF [--ca-file F] [--credentials F] [--plain-http] [--json]
                                               send a bundle to an OCI registry: host/repository:tag; without
                                               a tag under one of its own. A tag is never overwritten
-  bundlewatch pull    REF DIR [--json] [REGISTRY...]
+  bundlewatch pull    REF DIR [--ca-file F] [--credentials F] [--plain-http] [--json]
                                               bring one back, proved, into a new or empty directory
   bundlewatch init    [DIR] [--output F | --stdout] [--artifacts D] [--json]
                                               look at a run tree and write a config for it
@@ -63,10 +63,13 @@ into immutable archives (wts.h5.zip), from outside of the training process.
   bundlewatch version                         the version, and what it was built with
   bundlewatch help                            this text
 
-  --config F   the configuration file; else $BUNDLEWATCH_CONFIG, ./bundlewatch.toml,
-               /etc/bundlewatch/bundlewatch.toml, the first that is there
-  --json       one JSON object per line on standard output, and nothing else there
-  --watch      show it again every second, until interrupted
+  --config F       the configuration file; else $BUNDLEWATCH_CONFIG, ./bundlewatch.toml,
+                   /etc/bundlewatch/bundlewatch.toml, the first that is there
+  --json           one JSON object per line on standard output, and nothing else there
+  --watch          show it again every second, until interrupted
+  --ca-file F      certificates in PEM that are trusted besides the system's
+  --credentials F  a config.json as docker login writes it, instead of the usual places
+  --plain-http     without TLS, for a registry on this machine and no other
 
   FILTER is any of:
   --config F      whose artifact directory to look at; found as above when not given
@@ -75,11 +78,6 @@ into immutable archives (wts.h5.zip), from outside of the training process.
   --run R         of this run: what {run} captured
   --key GLOB      with such a key; * stands for any characters, also /, and ? for one
   --since T       published in the last 36h, 7d, 2w, or since 2026-01-31 or an RFC 3339 time
-
-  REGISTRY is any of:
-  --ca-file F      certificates in PEM that are trusted besides the system's
-  --credentials F  a config.json as docker login writes it, instead of the usual places
-  --plain-http     without TLS, for a registry on this machine and no other
 
 Results go to standard output, refusals, progress and logs to standard error: JSON lines when that is
 no terminal, with priorities under systemd.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -55,15 +56,29 @@ func (r *Repository) push(ctx context.Context, a *Artifact, tag string, progress
 	})
 	// The answer alone decides nothing: another host may have been there in the same moment, the answer may be lost,
 	// and a registry with immutable tags refuses also what it has.
-	done, err := r.isTagged(ctx, repo, a, tag)
-	switch {
-	case done || err != nil:
-		return err
-	case put != nil:
-		return put
+	for pause := firstLook; ; pause *= 2 {
+		done, err := r.isTagged(ctx, repo, a, tag)
+		switch {
+		case done || err != nil:
+			return err
+		case put != nil:
+			return put
+		case pause > lastLook:
+			return errors.New("the registry took the tag, and does not know it")
+		}
+		select {
+		case <-time.After(pause): // another client writes it in this moment, or the registry is many
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
-	return errors.New("the registry took the tag, and does not know it")
 }
+
+// A tag that was written is looked for again, after pauses that double.
+const (
+	firstLook = 100 * time.Millisecond
+	lastLook  = 2 * time.Second
+)
 
 // isTagged tells whether the tag holds the artifact.
 func (r *Repository) isTagged(ctx context.Context, repo *remote.Repository, a *Artifact, tag string) (bool, error) {

@@ -772,6 +772,29 @@ func TestImmutableTags(t *testing.T) {
 	s.sameAs("v1", b.Path)
 }
 
+// A registry that shows a tag only a while after it took it.
+func TestTagThatComesLate(t *testing.T) {
+	b := bundles(t)[0]
+	a, s := open(t, b.Path), newServer(t)
+	hidden := 0
+	s.stand(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		s.mu.Lock()
+		hide := r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/manifests/v1") && hidden < 4
+		if hide {
+			hidden++ // twice before it is there
+		}
+		s.mu.Unlock()
+		if hide {
+			http.NotFound(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+	require.NoError(t, s.repository().Push(context.Background(), a, "v1", noProgress))
+	require.Equal(t, 4, hidden)
+	s.sameAs("v1", b.Path)
+}
+
 func TestStopInMidPush(t *testing.T) {
 	b := bundles(t)[0]
 	a, s := open(t, b.Path), newServer(t)

@@ -2,13 +2,8 @@
 package registry
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	cryptorand "crypto/rand"
 	"crypto/sha256"
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -111,18 +106,19 @@ func (s *server) tags() []string {
 
 // site is a root with two roles, and its artifact directory.
 type site struct {
-	t   *testing.T
-	dir string
+	t    *testing.T
+	dir  string
+	more string // of the config
 }
 
-func newSite(t *testing.T) *site { return &site{t, t.TempDir()} }
+func newSite(t *testing.T) *site { return &site{t: t, dir: t.TempDir()} }
 
 func (s *site) path(parts ...string) string {
 	return filepath.Join(append([]string{s.dir}, parts...)...)
 }
 
-// config writes bundlewatch.toml, with more lines at its end.
-func (s *site) config(more string) {
+// config writes bundlewatch.toml.
+func (s *site) config() {
 	s.t.Helper()
 	require.NoError(s.t, os.WriteFile(s.path("bundlewatch.toml"), []byte(`[artifacts]
 dir = "artifacts"
@@ -135,7 +131,7 @@ settle = "50ms"
 [watch.members]
 a = "{run}/a-{epoch}.ckpt"
 b = "{run}/b-{epoch}.ckpt"
-`+more), 0o644))
+`+s.more), 0o644))
 }
 
 // save writes a pair with so many bytes in each member.
@@ -151,7 +147,7 @@ func (s *site) save(run string, bytes int, seed uint64) {
 // bundle makes one bundle and returns its directory.
 func (s *site) bundle(run string, bytes int, seed uint64) string {
 	s.t.Helper()
-	s.config("")
+	s.config()
 	s.save(run, bytes, seed)
 	r := program.Run(s.t, "once", "--config", s.path("bundlewatch.toml"))
 	require.Zero(s.t, r.Code, r.Stderr)
@@ -192,19 +188,6 @@ func others(t *testing.T) string {
 	return python
 }
 
-// writeKeys makes a pair of keys.
-func writeKeys(t *testing.T, private, public string) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), cryptorand.Reader)
-	require.NoError(t, err)
-	own, err := x509.MarshalPKCS8PrivateKey(key)
-	require.NoError(t, err)
-	others, err := x509.MarshalPKIXPublicKey(key.Public())
-	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(private, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: own}), 0o600))
-	require.NoError(t, os.WriteFile(public, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: others}), 0o644))
-}
-
 func must(t *testing.T, dir, name string, args ...string) {
 	t.Helper()
 	cmd := exec.Command(name, args...)
@@ -228,27 +211,32 @@ func TestPushAndPull(t *testing.T) {
 	whole(t, s.repository(":again"), dir)
 }
 
-// ORAS for Python pulls what we pushed, sha256sum proves it, and so does model_signing where there is a signature.
+// ORAS for Python pulls what we pushed; sha256sum, model_signing and we prove it, with our signature and theirs.
 func TestClientsOfOthers(t *testing.T) {
 	s := newServer(t)
 	python := others(t)
-	dir := newSite(t).bundle("r", 1<<20, 1)
 	keys := t.TempDir()
-	private, public := filepath.Join(keys, "private.pem"), filepath.Join(keys, "public.pem")
-	writeKeys(t, private, public)
-	must(t, keys, python, "-m", "model_signing", "sign", "key", dir, "--private_key", private, "--no-ignore-git-paths",
-		"--signature", filepath.Join(dir, "model.sig"))
-	run(t, 0, "push", "--plain-http", dir, s.repository(":signed"))
-	ours, theirs := filepath.Join(t.TempDir(), "ours"), filepath.Join(t.TempDir(), "theirs")
-	run(t, 0, "pull", "--plain-http", s.repository(":signed"), ours)
-	must(t, keys, python, "-c", `import sys, oras.client
+	private, public := filepath.Join(keys, "signing.pem"), filepath.Join(keys, "signing.pub")
+	run(t, 0, "keygen", private)
+	signed := newSite(t)
+	signed.more = fmt.Sprintf("\n[sign]\nkey = %q\n", private)
+	ours, theirs := signed.bundle("r", 1<<20, 1), newSite(t).bundle("r", 1<<20, 1)
+	must(t, keys, python, "-m", "model_signing", "sign", "key", theirs, "--private_key", private, "--no-ignore-git-paths",
+		"--signature", filepath.Join(theirs, "model.sig"))
+	for tag, dir := range map[string]string{":ours": ours, ":theirs": theirs} {
+		require.FileExists(t, filepath.Join(dir, "model.sig"))
+		run(t, 0, "push", "--plain-http", dir, s.repository(tag))
+		byUs, byORAS := filepath.Join(t.TempDir(), "us"), filepath.Join(t.TempDir(), "oras")
+		run(t, 0, "pull", "--plain-http", s.repository(tag), byUs)
+		must(t, keys, python, "-c", `import sys, oras.client
 files = oras.client.OrasClient(insecure=True).pull(target=sys.argv[1], outdir=sys.argv[2])
-assert len(files) == 5, files`, s.repository(":signed"), theirs)
-	for _, pulled := range []string{ours, theirs} {
-		must(t, pulled, "sha256sum", "--strict", "-c", "SHA256SUMS")
-		must(t, pulled, "diff", "-r", dir, pulled)
-		must(t, keys, python, "-m", "model_signing", "verify", "key", pulled, "--public_key", public, "--signature", filepath.Join(pulled, "model.sig"))
-		run(t, 0, "verify", pulled)
+assert len(files) == 5, files`, s.repository(tag), byORAS)
+		for _, pulled := range []string{byUs, byORAS} {
+			must(t, pulled, "sha256sum", "--strict", "-c", "SHA256SUMS")
+			must(t, pulled, "diff", "-r", dir, pulled)
+			must(t, keys, python, "-m", "model_signing", "verify", "key", pulled, "--public_key", public, "--signature", filepath.Join(pulled, "model.sig"))
+			run(t, 0, "verify", "--key", public, pulled)
+		}
 	}
 }
 
@@ -349,7 +337,8 @@ func (d *daemon) says(message string) bool {
 
 // push is the config of a destination that takes about two seconds for a bundle of 32 MiB.
 func (s *site) push(server *server) {
-	s.config(fmt.Sprintf("\n[[push]]\nname = \"lab\"\nkind = \"oci\"\nrepository = %q\nplain_http = true\nrate = \"16MiB\"\n", server.repository("")))
+	s.more = fmt.Sprintf("\n[[push]]\nname = \"lab\"\nkind = \"oci\"\nrepository = %q\nplain_http = true\nrate = \"16MiB\"\n", server.repository(""))
+	s.config()
 }
 
 // halfWay waits until bytes of an upload have arrived, and a random while more. It is false when the machine was so
