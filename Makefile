@@ -9,7 +9,7 @@ BINARY ?= bundlewatch
 # What makes the manual page and the completions: BINARY, unless that is for machines of another kind.
 SELF ?= $(BINARY)
 
-.PHONY: build install uninstall package test race slow crash soak interop safety lint fuzz static systemd boot mounts packages registry
+.PHONY: build install uninstall package test race slow crash soak interop safety lint fuzz static systemd boot mounts packages contrib registry
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bundlewatch ./cmd/bundlewatch
@@ -33,6 +33,7 @@ install:
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/user-tmpfiles.d systemd/user-tmpfiles.d/bundlewatch.conf
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/bundlewatch/drop-ins systemd/drop-ins/*.conf
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/bundlewatch bundlewatch.toml README.md LICENSE docs/*.md
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/bundlewatch/contrib contrib/prometheus/rules.yml contrib/grafana/bundlewatch.json
 	install -d $(patsubst %/,%,$(addprefix $(DESTDIR)$(PREFIX)/share/,$(dir $(PAGES))))
 	$(abspath $(SELF)) man >$(DESTDIR)$(PREFIX)/share/man/man1/bundlewatch.1
 	$(abspath $(SELF)) completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/bundlewatch
@@ -97,6 +98,10 @@ static: build
 
 systemd:
 	test/systemd/verify.sh
+
+# Has promtool check the alert rules and the dashboard's queries; see test/contrib/run.sh.
+contrib:
+	test/contrib/run.sh
 
 # Runs the service under a real systemd; see test/systemd/boot.sh for what it needs and installs.
 boot:

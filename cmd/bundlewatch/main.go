@@ -87,6 +87,8 @@ func dispatch(ctx context.Context, verb string, args []string) error {
 		return runPush(ctx, args)
 	case "pull":
 		return runPull(ctx, args)
+	case "notify":
+		return runNotify(ctx, args)
 	case "keygen":
 		return runKeygen(args)
 	case "sign":

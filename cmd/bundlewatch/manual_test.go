@@ -169,6 +169,8 @@ var completions = []completion{
 	{"bundlewatch ls --config ", []string{"one.toml", "two.zip"}, []string{"key"}},
 	{"bundlewatch ls --artifacts ", []string{"dir"}, []string{"one.toml"}},
 	{"bundlewatch once --config one.toml --", []string{"--json"}, []string{"--sort"}},
+	{"bundlewatch verify --", []string{"--json", "--key", "--signature"}, []string{"--sort"}},
+	{"bundlewatch keygen --curve ", []string{"P-256", "P-384", "P-521"}, []string{"one.toml"}},
 	{"bundlewatch verify --json ", []string{"two.zip", "dir"}, []string{"run"}},
 	{"bundlewatch verify two.zip ", []string{"two.zip", "dir"}, []string{"run"}},
 	{"bundlewatch unpack two.zip ", []string{"dir"}, []string{"run"}},

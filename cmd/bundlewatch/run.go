@@ -141,6 +141,13 @@ var logLines = map[daemon.Kind]logLine{
 	daemon.SendFailing: {zerolog.ErrorLevel, "sending fails; it is tried again"},
 	daemon.SendHealed:  {zerolog.InfoLevel, "sending works again"},
 
+	daemon.Pruned:       {zerolog.InfoLevel, "archive pruned"},
+	daemon.PruneFailed:  {zerolog.ErrorLevel, "retention failed; it is tried again"},
+	daemon.AlertRaised:  {zerolog.WarnLevel, "alert"},
+	daemon.AlertCleared: {zerolog.InfoLevel, "alert is over"},
+	daemon.NotifyFails:  {zerolog.WarnLevel, "notification failed; it is tried again"},
+	daemon.NotifyWorks:  {zerolog.InfoLevel, "notifications work again"},
+
 	daemon.Tidied:       {zerolog.InfoLevel, "stray moved"},
 	daemon.TidyResolved: {zerolog.WarnLevel, "interrupted move brought to an end"},
 	daemon.TidyRefused:  {zerolog.WarnLevel, "stray not moved"},
@@ -157,7 +164,7 @@ func logEvent(log zerolog.Logger, e daemon.Event) {
 		return
 	}
 	line := log.WithLevel(kind.level)
-	for _, field := range []struct{ name, value string }{{"destination", e.Destination}, {"watch", e.Watch}, {"root", e.Root}, {"key", e.Key}, {"role", e.Role}, {"path", e.Path},
+	for _, field := range []struct{ name, value string }{{"alert", e.Alert}, {"target", e.Target}, {"destination", e.Destination}, {"watch", e.Watch}, {"root", e.Root}, {"key", e.Key}, {"role", e.Role}, {"path", e.Path},
 		{"to", e.To}, {"git", e.Git}, {"digest", e.Digest}, {"reason", e.Reason}, {"waits", strings.Join(e.Waits, "; ")}} {
 		if field.value != "" {
 			line = line.Str(field.name, field.value)
@@ -171,6 +178,9 @@ func logEvent(log zerolog.Logger, e daemon.Event) {
 	}
 	if e.Kind == daemon.Sent {
 		line = line.Int64("bytes", e.Bytes).Float64("seconds", e.Seconds)
+	}
+	if e.Kind == daemon.Pruned {
+		line = line.Int64("bytes", e.Bytes)
 	}
 	line.Msg(kind.text)
 }

@@ -51,6 +51,9 @@ into immutable archives (wts.h5.zip), from outside of the training process.
                                               a tag under one of its own. A tag is never overwritten
   bundlewatch pull    REF DIR [--ca-file F] [--credentials F] [--plain-http] [--json]
                                               bring one back, proved, into a new or empty directory
+  bundlewatch notify  [NAME...] [--config F] [--json]
+                                              send a test to the [[notify]] blocks, or to those named;
+                                              1 if one does not take it
   bundlewatch init    [DIR] [--output F | --stdout] [--artifacts D] [--json]
                                               look at a run tree and write a config for it
   bundlewatch tidy    [--config F] [--dry-run] [--resume] [--json]

@@ -43,6 +43,8 @@ var fileTable = tableDoc{
 		{name: "http", kind: "table", meaning: "Metrics and health over HTTP: `[http]`."},
 		{name: "status", kind: "table", meaning: "The socket of `bundlewatch status`: `[status]`."},
 		{name: "retention", kind: "table", meaning: "Which bundles keep their archive."},
+		{name: "alerts", kind: "table", meaning: "When a run counts as stalled: `[alerts]`."},
+		{name: "notify", kind: "array of tables", meaning: "Commands and webhooks that are told what happens: `[[notify]]`."},
 		{name: "sign", kind: "table", meaning: "The key that bundles are signed with: `[sign]`."},
 		{name: "tidy", kind: "array of tables", meaning: "Stray files that are moved away."},
 		{name: "push", kind: "array of tables", meaning: "Registries that bundles are sent to."},
@@ -57,6 +59,11 @@ var artifactsTable = tableDoc{
 			name: "dir", kind: "path", required: true,
 			meaning: "The directory that bundles are published to, as `<dir>/<watch name>/<key>/`. It is the only state that " +
 				"bundlewatch keeps. It must not be a watched root, hold one, or lie where a member pattern can match.",
+		},
+		{
+			name: "budget", kind: "size",
+			meaning: "How many bytes all files below `dir` may take, such as `\"500GiB\"`. A bundle that would not fit is not started and waits until there is " +
+				"room, like below `free_space`; nothing is removed for it but what `[retention]` says. Without it any number.",
 		},
 	},
 }

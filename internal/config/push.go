@@ -92,7 +92,7 @@ func readPush(s section, cfg *Config) Push {
 	}
 	s.choice("kind", &p.Kind)
 	p.Repository = s.repository()
-	p.Watches = s.watchNames(cfg)
+	p.Watches = s.watchNames("watches", cfg)
 	p.Parallel = int(s.integer("parallel", 1, maxParallel))
 	p.Rate, _ = s.size("rate")
 	p.Credentials = s.absolute("credentials", cfg)
@@ -126,23 +126,4 @@ func isLoopback(repository string) bool {
 	}
 	ip := net.ParseIP(strings.Trim(host, "[]"))
 	return host == "localhost" || ip != nil && ip.IsLoopback()
-}
-
-// watchNames returns names of watches, each of which there is.
-func (s section) watchNames(cfg *Config) []string {
-	var known, wanted []string
-	for _, w := range cfg.Watches {
-		known = append(known, w.Name)
-	}
-	s.texts("watches", func(at place, text string) {
-		switch {
-		case !slices.Contains(known, text):
-			s.suggest(at, strconv.Quote(text), "the name of a [[watch]]: "+oneOf(known), nearest(text, known))
-		case slices.Contains(wanted, text):
-			s.add(at, strconv.Quote(text)+" again", "each watch once")
-		default:
-			wanted = append(wanted, text)
-		}
-	})
-	return wanted
 }

@@ -177,6 +177,18 @@ func (d *destinations) published(path string) {
 	}
 }
 
+// unproved says which destination is not known to hold a bundle that has to go there, "" when all do. It asks none.
+func (d *destinations) unproved(b shelf.Bundle) string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, s := range d.senders {
+		if s.Wants(b.Watch) && !s.Holds(b) {
+			return "it is not proved to be at " + s.Status().Name + " yet"
+		}
+	}
+	return ""
+}
+
 func (d *destinations) show() []status.Destination {
 	d.mu.Lock()
 	defer d.mu.Unlock()

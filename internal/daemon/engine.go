@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/bundlewatch/bundlewatch/internal/bundle"
@@ -80,7 +81,7 @@ type engine struct {
 	pulse *pulse
 	kept  int
 	first configs
-	short map[*set]bool // sets for which there is no room
+	short map[*set]bool // sets for which there is no room; true where that is for the budget
 	// failure is the cause of the last failure, told once for all sets that it concerns.
 	failure string
 	// resume is when the artifact directory is written to again after it failed.
@@ -102,13 +103,16 @@ func newEngine(w config.Watch, s *store.Local, opts Options) *engine {
 type common struct {
 	kept   *budget
 	faults *faults
+	alerts atomic.Pointer[config.Alerts]
 	look   func() // at the artifact directory, because it failed; nil when nobody looks after it
 
 	witness *provenance.Witness // nil for none
 }
 
 func newCommon(l config.Limits) *common {
-	return &common{kept: newBudget(keptFiles(l)), faults: &faults{}}
+	c := &common{kept: newBudget(keptFiles(l)), faults: &faults{}}
+	c.alerts.Store(&config.Alerts{})
+	return c
 }
 
 func (e *engine) now() time.Time { return e.opts.now() }

@@ -36,6 +36,11 @@ type loop struct {
 	shown   atomic.Pointer[view]
 	changed bool // since shown was made
 
+	runs     map[string]*cadence // by the name of the run
+	stallAt  time.Time           // of the next look for runs that stall
+	scouting bool                // a run is being looked at
+	scouts   chan scouted
+
 	lastShow, nextShow time.Time
 
 	turnBegan, longEnded atomic.Pointer[time.Time] // of turns, see punctual
@@ -45,7 +50,7 @@ func newLoop(e *engine, log zerolog.Logger, orders chan<- order, listed func()) 
 	e.patient = true
 	return &loop{engine: e, source: sourceOf(e.watch), log: log, orders: orders, listed: sync.OnceFunc(listed), due: make(map[*set]time.Time),
 		misfits: make(map[*set]bool), open: make(map[*set]bool), packing: make(map[*job]*set), replies: make(chan reply, 2*maxPacks+2),
-		renewed: make(chan struct{}, 1)}
+		renewed: make(chan struct{}, 1), runs: make(map[string]*cadence), scouts: make(chan scouted, 1)}
 }
 
 func sourceOf(w config.Watch) watch.Source {
@@ -123,6 +128,8 @@ func (l *loop) follow(ctx context.Context, facts <-chan watch.Fact, ended <-chan
 			l.received(r)
 		case <-l.renewed:
 			l.republish()
+		case r := <-l.scouts:
+			l.scoutedRun(r)
 		case <-timer.C:
 			l.turn()
 		}
@@ -221,6 +228,7 @@ func (l *loop) turn() {
 			l.consider(s)
 		}
 	}
+	l.stall()
 	l.show()
 }
 
@@ -247,6 +255,7 @@ func (l *loop) act(s *set) {
 		l.wait(s)
 	case published:
 		path := l.publishedAs(s)
+		l.came(s)
 		l.done(s)
 		l.emit(Event{Kind: PublishedBefore, Key: s.Key, Path: path})
 	case regroups:
@@ -270,6 +279,7 @@ func (l *loop) enqueue(s *set) {
 	s.State.busy = true
 	if s.State.complete.IsZero() {
 		s.State.complete = l.now()
+		l.came(s)
 		l.emit(Event{Kind: Complete, Key: s.Key})
 	}
 	l.queue = append(l.queue, s)
@@ -313,7 +323,7 @@ func (l *loop) wait(s *set) {
 		l.release(s)
 	default:
 		s.State.expired = true
-		l.emit(Event{Kind: Expired, Key: s.Key, Waits: l.waitTexts(s)})
+		l.emit(Event{Kind: Expired, Key: s.Key, Waits: l.waitTexts(s), run: runOf(s)})
 		l.release(s)
 	}
 	switch {

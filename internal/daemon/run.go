@@ -10,6 +10,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/bundlewatch/bundlewatch/internal/config"
+	"github.com/bundlewatch/bundlewatch/internal/notify"
 	"github.com/bundlewatch/bundlewatch/internal/provenance"
 	"github.com/bundlewatch/bundlewatch/internal/status"
 	"github.com/bundlewatch/bundlewatch/internal/store"
@@ -26,25 +27,28 @@ type Daemon struct {
 	// Shown makes the daemon answer `bundlewatch status` and, where the config says so, HTTP.
 	Shown bool
 
-	grace   time.Duration // of tests, in place of teardown and replaceFor
-	wired   Options       // with events counted, and what all watches share
-	config  *config.Config
-	started time.Time
-	store   *store.Local
-	pool    *pool
-	keeper  *keeper
-	vigil   *vigil
-	systemd systemd
-	clocks  clocks
-	journal journal
-	windows windows
-	board   status.Board
-	loops   map[string]*running // by watch name
-	leaving []*running          // of an earlier config, that did not end in time
-	failed  chan error
-	ready   bool
-	reloads reloads
-	tidiers *tidiers
+	grace    time.Duration // of tests, in place of teardown and replaceFor
+	wired    Options       // with events counted, and what all watches share
+	config   *config.Config
+	started  time.Time
+	store    *store.Local
+	pool     *pool
+	keeper   *keeper
+	curator  *curator
+	alarms   alarms
+	notifier *notify.Notifier
+	vigil    *vigil
+	systemd  systemd
+	clocks   clocks
+	journal  journal
+	windows  windows
+	board    status.Board
+	loops    map[string]*running // by watch name
+	leaving  []*running          // of an earlier config, that did not end in time
+	failed   chan error
+	ready    bool
+	reloads  reloads
+	tidiers  *tidiers
 
 	destinations destinations
 	targets      func(*config.Config) []target // of tests
@@ -78,6 +82,7 @@ func (d *Daemon) Run(ctx context.Context, c *config.Config) (err error) {
 	}
 	defer func() { err = errors.Join(err, d.closeStore()) }()
 	d.prepare(c)
+	defer d.closeNotifier()
 	d.sign(first.key)
 	defer d.wired.common.witness.Close()
 	defer d.windows.close()
@@ -86,6 +91,9 @@ func (d *Daemon) Run(ctx context.Context, c *config.Config) (err error) {
 	go d.keeper.run(stop)
 	defer close(stop)
 	ctx, end := context.WithCancel(ctx)
+	if d.store.Dir() != "" {
+		go d.curator.run(ctx)
+	}
 	defer d.stopAll()
 	defer d.stopTidiers()
 	defer end()
@@ -107,11 +115,19 @@ func (d *Daemon) prepare(c *config.Config) {
 	}
 	d.wired = d.Options
 	d.wired.common = newCommon(c.Limits)
-	counted := d.journal.counted(d.Emit, d.Metrics, d.now)
+	d.notifier, d.alarms = d.newNotifier(), make(alarms)
+	counted := d.journal.counted(func(e Event) {
+		d.Emit(e)
+		d.herald(e)
+		if e.Kind == Sent {
+			d.curator.ask(e.Watch)
+		}
+	}, d.Metrics, d.now)
 	d.destinations.emit = counted
 	d.wired.Emit = func(e Event) {
 		counted(e)
 		if e.Kind == Bundled {
+			d.curator.ask(e.Watch)
 			d.destinations.published(e.Path)
 		}
 	}
@@ -120,6 +136,9 @@ func (d *Daemon) prepare(c *config.Config) {
 	d.wired.common.witness = packer.witness
 	d.pool = newPool(packer, d.wired, c.Limits.Workers)
 	d.keeper = newKeeper(d.store, packer.room, d.wired)
+	d.curator = newCurator(packer.room, d.wired)
+	d.curator.unproved = d.destinations.unproved
+	d.curator.changed, d.curator.packing = d.keeper.lookSoon, func() []*work { return *d.pool.shown.Load() }
 	d.wired.common.look = d.keeper.lookSoon
 	d.keeper.close, d.keeper.renewed, d.keeper.fatal = d.pool.setClosed, d.renewed, d.fail
 	d.systemd = newSystemd(d.Log)
@@ -144,12 +163,19 @@ func (d *Daemon) use(c *config.Config) {
 	d.pool.setWorkers(max(1, c.Limits.Workers))
 	d.pool.packer.throttle.set(c.Limits.ReadRate)
 	d.pool.packer.room.setFloor(c.Limits.FreeSpace)
+	d.pool.packer.room.budget.Store(c.Artifacts.Budget)
+	d.wired.common.alerts.Store(&c.Alerts)
+	d.notifier.Use(c.Notify)
+	d.curator.use(c)
 	d.wired.common.kept.most.Store(int64(keptFiles(c.Limits)))
 	d.keeper.lookSoon()
 }
 
 // renewed makes every set be bundled again. It is called from the keeper's goroutine.
-func (d *Daemon) renewed() { d.reloads.askRenewal() }
+func (d *Daemon) renewed() {
+	d.curator.renew()
+	d.reloads.askRenewal()
+}
 
 // fail ends the daemon.
 func (d *Daemon) fail(err error) {

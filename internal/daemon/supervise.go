@@ -60,6 +60,9 @@ func (d *Daemon) turn() {
 		d.windows.retry(d.config)
 	}
 	s := d.show()
+	for _, e := range d.alarms.update(d.conditions(s, now), now) {
+		d.wired.Emit(e)
+	}
 	d.systemd.say(s.Summary, now)
 	if alive {
 		d.systemd.feed(now)
@@ -90,7 +93,12 @@ func (d *Daemon) oversee() bool {
 	if keeper.in == nil { // it rests between two looks
 		keeper.idle = max(0, keeper.idle-keepEach)
 	}
-	return d.look(keeper) && d.look(pool) && alive
+	if d.store.Dir() == "" {
+		return d.look(keeper) && d.look(pool) && alive
+	}
+	curator := ward{name: "retention", path: d.store.Dir()}
+	curator.idle, curator.in = d.curator.pulse.idle()
+	return d.look(curator) && d.look(keeper) && d.look(pool) && alive
 }
 
 func (d *Daemon) look(w ward) bool {

@@ -68,7 +68,7 @@ complete -F _%[1]s %[1]s
 func (p *Program) bashVerbs() string {
 	var b strings.Builder
 	seen := map[string]bool{}
-	for _, v := range p.Verbs {
+	for _, v := range p.commands() {
 		for n := range v.Words {
 			label := strings.Join(v.Words[:n+1], " ")
 			if !seen[label] {
@@ -83,7 +83,7 @@ func (p *Program) bashVerbs() string {
 // bashValued marks flags whose value is the next word.
 func (p *Program) bashValued() string {
 	var b strings.Builder
-	for _, v := range p.Verbs {
+	for _, v := range p.commands() {
 		if names := patterns(v.Label(), p.Flags(v), true); len(names) > 0 {
 			fmt.Fprintf(&b, "            %s) skip=1 ;;\n", strings.Join(names, "|"))
 		}
@@ -105,7 +105,7 @@ func patterns(verb string, flags []Option, valued bool) []string {
 // bashValues offers values of flags.
 func (p *Program) bashValues() string {
 	var b strings.Builder
-	for _, v := range p.Verbs {
+	for _, v := range p.commands() {
 		for _, o := range p.Flags(v) {
 			if offer := p.bashOffer(o.Value); offer != "" {
 				fmt.Fprintf(&b, "        %s) %s ;;\n", strings.Join(patterns(v.Label(), []Option{o}, true), "|"), offer)
@@ -131,7 +131,7 @@ func (p *Program) bashOffer(v Value) string {
 func (p *Program) bashFlags() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "        '') _%s_words '--help --version' ;;\n", p.Name)
-	for _, v := range p.Verbs {
+	for _, v := range p.commands() {
 		names := []string{"--help"}
 		for _, o := range p.Flags(v) {
 			names = append(names, "--"+o.Name)
@@ -145,7 +145,7 @@ func (p *Program) bashFlags() string {
 func (p *Program) bashOperands() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "    ' 0') _%s_words %q ;;\n", p.Name, strings.Join(p.below(), " "))
-	for _, v := range p.Verbs {
+	for _, v := range p.commands() {
 		if next := p.below(v.Words...); len(next) > 0 {
 			fmt.Fprintf(&b, "    %q) _%s_words %q ;;\n", v.Label()+" 0", p.Name, strings.Join(next, " "))
 			continue

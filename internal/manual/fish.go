@@ -48,7 +48,7 @@ complete -c %[1]s -l help -d 'show the help'
 	for _, word := range p.below() {
 		p.fishWord(&b, nil, word)
 	}
-	for _, v := range p.Verbs {
+	for _, v := range p.commands() {
 		p.fishVerb(&b, v)
 	}
 	return b.String()

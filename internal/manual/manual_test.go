@@ -75,6 +75,22 @@ func TestVerbsShareHelp(t *testing.T) {
 	require.Equal(t, "alone", p.helpOf([]string{"c"}))
 }
 
+// A verb may have several synopses: it takes the flags of all.
+func TestSynopsesOfOneVerb(t *testing.T) {
+	p, err := Parse("tool does.\n\n  tool check   PATH [--json]                  look\n  tool check   --key PUB [--curve P-256|b] PATH [--json]\n" +
+		strings.Repeat(" ", 46) + "and at the signature\n")
+	require.NoError(t, err)
+	var names []string
+	for _, o := range p.Flags(p.Verbs[0]) {
+		names = append(names, o.Name)
+	}
+	require.Equal(t, []string{"json", "key", "curve"}, names)
+	require.Equal(t, p.Flags(p.Verbs[0]), p.Flags(p.Verbs[1]))
+	require.Len(t, p.commands(), 1)
+	require.Equal(t, 1, strings.Count(p.Bash(), `"check") _tool_words "--help --json --key --curve"`))
+	require.Contains(t, p.Page("", time.Time{}), "[\\-\\-curve P\\-256|b]")
+}
+
 func TestParseRefusesWhatIsNoHelp(t *testing.T) {
 	for help, reason := range map[string]string{
 		"":                                      "no name of a program",

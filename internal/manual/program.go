@@ -60,7 +60,7 @@ const (
 
 // names of values that are paths.
 var (
-	fileNames = []string{"F", "FILE", "PATH", "BUNDLE", "A", "B"}
+	fileNames = []string{"F", "FILE", "PATH", "BUNDLE", "PUB", "A", "B"}
 	dirNames  = []string{"D", "DIR"}
 )
 
@@ -242,18 +242,38 @@ func (p *Program) describe() {
 	}
 }
 
-// Flags returns all the flags that a verb takes.
+// Flags returns all the flags that a verb takes, also those of its other synopses.
 func (p *Program) Flags(v Verb) []Option {
-	flags := slices.Clone(v.Options)
-	if !v.Filtered {
-		return flags
-	}
-	for _, filter := range p.Filters {
-		if !slices.ContainsFunc(flags, func(o Option) bool { return o.Name == filter.Name }) {
-			flags = append(flags, filter)
+	var flags []Option
+	add := func(more []Option) {
+		for _, o := range more {
+			if !slices.ContainsFunc(flags, func(f Option) bool { return f.Name == o.Name }) {
+				flags = append(flags, o)
+			}
 		}
 	}
+	filtered := false
+	for _, other := range p.Verbs {
+		if slices.Equal(other.Words, v.Words) {
+			add(other.Options)
+			filtered = filtered || other.Filtered
+		}
+	}
+	if filtered {
+		add(p.Filters)
+	}
 	return flags
+}
+
+// commands are the verbs, each once: the first of its synopses.
+func (p *Program) commands() []Verb {
+	var all []Verb
+	for _, v := range p.Verbs {
+		if !slices.ContainsFunc(all, func(other Verb) bool { return slices.Equal(other.Words, v.Words) }) {
+			all = append(all, v)
+		}
+	}
+	return all
 }
 
 // below returns the words that may follow words, such as "undo" after "tidy".
