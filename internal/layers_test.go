@@ -22,7 +22,7 @@ var layers = [][]string{
 	{"cmd/bundlewatch"},
 	{"internal/daemon"},
 	{"internal/registry"},
-	{"internal/retention", "internal/backlog"},
+	{"internal/retention", "internal/backlog", "internal/page"},
 	{"internal/shelf"},
 	{"internal/layout", "internal/watch", "internal/pair", "internal/snapshot", "internal/bundle", "internal/store", "internal/status", "internal/tidy",
 		"internal/notify"},
@@ -45,6 +45,7 @@ var excepted = map[string][]string{
 	"internal/status":   {"net/http"},            // metrics and health on a listener that is off by default, and the status socket
 	"internal/tidy":     {"os/exec"},             // the git of the host, which knows which strays are tracked
 	"internal/notify":   {"net/http", "os/exec"}, // the webhooks and commands that [[notify]] names; none without it
+	"internal/page":     {"net/http"},            // answers on that listener
 }
 
 func layerOf(pkg string) int {

@@ -59,6 +59,8 @@ func dispatch(ctx context.Context, verb string, args []string) error {
 		return runDaemon(ctx, args)
 	case "once":
 		return runOnce(ctx, args)
+	case "drain":
+		return runDrain(ctx, args)
 	case "check":
 		return runCheck(ctx, args)
 	case "status":

@@ -3,12 +3,14 @@ package main
 import (
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
@@ -16,12 +18,17 @@ import (
 
 	"github.com/bundlewatch/bundlewatch/internal/config"
 	"github.com/bundlewatch/bundlewatch/internal/daemon"
+	"github.com/bundlewatch/bundlewatch/internal/status"
 )
 
 func runDaemon(ctx context.Context, args []string) error {
-	f, err := parse("run", args, true, false)
+	var atStop time.Duration
+	f, err := parse("run", args, true, false, func(set *flag.FlagSet) { set.DurationVar(&atStop, "drain", 0, "") })
 	if err != nil {
 		return err
+	}
+	if atStop < 0 {
+		return &usageError{fmt.Sprintf("run: --drain %s is less than no time", atStop)}
 	}
 	if err := f.noPaths("run"); err != nil {
 		return err
@@ -38,6 +45,7 @@ func runDaemon(ctx context.Context, args []string) error {
 		Load:    func() (*config.Config, error) { return load(c.Path) },
 		Reload:  reloads(),
 		Shown:   true,
+		AtStop:  atStop,
 	}
 	if err := d.Run(ctx, c); err != nil {
 		log.Error().Err(err).Msg("cannot go on")
@@ -162,6 +170,9 @@ func logEvent(log zerolog.Logger, e daemon.Event) {
 	kind, ok := logLines[e.Kind]
 	if !ok {
 		return
+	}
+	if e.Alert != "" && e.Alert != string(status.AlertRunStalled) {
+		e.Reason = "" // it has a line of its own
 	}
 	line := log.WithLevel(kind.level)
 	for _, field := range []struct{ name, value string }{{"alert", e.Alert}, {"target", e.Target}, {"destination", e.Destination}, {"watch", e.Watch}, {"root", e.Root}, {"key", e.Key}, {"role", e.Role}, {"path", e.Path},

@@ -40,7 +40,7 @@ var fileTable = tableDoc{
 		{name: "artifacts", kind: "table", required: true, meaning: "Where bundles go."},
 		{name: "watch", kind: "array of tables", required: true, meaning: "What is watched; one or more."},
 		{name: "limits", kind: "table", meaning: "How much the daemon may take: `[limits]`."},
-		{name: "http", kind: "table", meaning: "Metrics and health over HTTP: `[http]`."},
+		{name: "http", kind: "table", meaning: "A page, metrics and health over HTTP: `[http]`."},
 		{name: "status", kind: "table", meaning: "The socket of `bundlewatch status`: `[status]`."},
 		{name: "retention", kind: "table", meaning: "Which bundles keep their archive."},
 		{name: "alerts", kind: "table", meaning: "When a run counts as stalled: `[alerts]`."},

@@ -268,8 +268,24 @@ func (e *engine) examine(v *file, f *watch.Fact) (err error, refused bool) {
 	if err != nil {
 		return err, isVerdict(err)
 	}
+	if c.format == checkpoint.Unknown && !e.isQuiet(v) {
+		return errTooYoung, false
+	}
 	v.fingerprint = c.fingerprint()
 	return nil, false
+}
+
+// errTooYoung is why a file waits that settled in a hurry although its format cannot prove it whole.
+var errTooYoung = errors.New("its format cannot prove it whole, and it is not quiet for the settle time yet")
+
+// isQuiet tells whether a file has been unchanged for the settle time. Files of network file systems always have,
+// when they have settled; for others the change time tells.
+func (e *engine) isQuiet(v *file) bool {
+	last := v.stat.ChangeTime
+	for _, l := range v.leaves {
+		last = max(last, l.stat.ChangeTime)
+	}
+	return v.evidence.Quiet >= e.watch.Settle || e.now().Sub(time.Unix(0, last)) >= e.watch.Settle
 }
 
 func (e *engine) access() access { return access{root: e.watch.Root, pulse: e.pulse} }

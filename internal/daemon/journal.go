@@ -20,6 +20,7 @@ type journal struct {
 	counts   status.Counts
 	bundles  []status.Bundle // newest first
 	refusals []status.Refusal
+	strays   []status.Stray
 	last     map[string]time.Time      // bundle, by watch
 	newest   map[string]status.Refusal // by watch
 
@@ -27,10 +28,11 @@ type journal struct {
 	pruneFails int
 }
 
-// How many bundles and refusals are remembered.
+// How many of each are remembered.
 const (
 	lastBundles  = 10
 	lastRefusals = 20
+	lastStrays   = 20
 )
 
 // counted serialises events, which come from many goroutines, and counts them.
@@ -68,6 +70,8 @@ func (j *journal) note(e Event, now time.Time) {
 		if e.Watch != "" {
 			j.pruneFails++
 		}
+	case Tidied, TidyRefused, TidyFailed, TidyStopped, TidyGone, TidyBack, TidyResolved:
+		j.noteStray(e, now)
 	}
 }
 
@@ -84,6 +88,14 @@ func (j *journal) prunings() (bytes int64, failures int) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.pruned, j.pruneFails
+}
+
+func (j *journal) noteStray(e Event, now time.Time) {
+	if e.Kind == Tidied {
+		j.counts.Tidied++
+	}
+	s := status.Stray{Event: string(e.Kind), Root: clip(e.Root), From: clip(e.Path), To: clip(e.To), Bytes: e.Bytes, Reason: clip(e.Reason), At: now.Round(0)}
+	j.strays = newest(s, j.strays, lastStrays)
 }
 
 // newest puts an element before the others, of which so many stay. What was returned before is not changed.

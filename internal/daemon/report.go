@@ -28,7 +28,7 @@ func (d *Daemon) show() *status.Snapshot {
 		s.Reload.At = back(now, d.reloads.at)
 	}
 	d.journal.mu.Lock()
-	s.Counts, s.Bundles, s.Refusals = d.journal.counts, d.journal.bundles, d.journal.refusals
+	s.Counts, s.Bundles, s.Refusals, s.Strays = d.journal.counts, d.journal.bundles, d.journal.refusals, d.journal.strays
 	if s.Retention != nil {
 		s.Retention.Pruned = s.Counts.Pruned
 	}

@@ -26,29 +26,34 @@ type Daemon struct {
 	Reload <-chan struct{}
 	// Shown makes the daemon answer `bundlewatch status` and, where the config says so, HTTP.
 	Shown bool
+	// AtStop is for how long it drains when it is told to stop; 0 to stop at once.
+	AtStop time.Duration
 
-	grace    time.Duration // of tests, in place of teardown and replaceFor
-	wired    Options       // with events counted, and what all watches share
-	config   *config.Config
-	started  time.Time
-	store    *store.Local
-	pool     *pool
-	keeper   *keeper
-	curator  *curator
-	alarms   alarms
-	notifier *notify.Notifier
-	vigil    *vigil
-	systemd  systemd
-	clocks   clocks
-	journal  journal
-	windows  windows
-	board    status.Board
-	loops    map[string]*running // by watch name
-	leaving  []*running          // of an earlier config, that did not end in time
-	failed   chan error
-	ready    bool
-	reloads  reloads
-	tidiers  *tidiers
+	grace     time.Duration // of tests, in place of teardown and replaceFor
+	wired     Options       // with events counted, and what all watches share
+	config    *config.Config
+	started   time.Time
+	store     *store.Local
+	pool      *pool
+	keeper    *keeper
+	curator   *curator
+	alarms    alarms
+	notifier  *notify.Notifier
+	vigil     *vigil
+	systemd   systemd
+	clocks    clocks
+	journal   journal
+	windows   windows
+	board     status.Board
+	loops     map[string]*running // by watch name
+	leaving   []*running          // of an earlier config, that did not end in time
+	failed    chan error
+	ready     bool
+	reloads   reloads
+	tidiers   *tidiers
+	drains    chan *drainOrder
+	drainsEnd time.Time // of all drains that were asked for
+	pushing   extension // of the time to stop, until then
 
 	destinations destinations
 	targets      func(*config.Config) []target // of tests
@@ -90,19 +95,19 @@ func (d *Daemon) Run(ctx context.Context, c *config.Config) (err error) {
 	go d.pool.run(stop)
 	go d.keeper.run(stop)
 	defer close(stop)
-	ctx, end := context.WithCancel(ctx)
+	working, end := context.WithCancel(context.WithoutCancel(ctx))
 	if d.store.Dir() != "" {
-		go d.curator.run(ctx)
+		go d.curator.run(working)
 	}
 	defer d.stopAll()
 	defer d.stopTidiers()
 	defer end()
-	d.tidy(ctx, c)
+	d.tidy(working, c)
 	defer d.stopSending()
-	if err := d.send(ctx, c); err != nil {
+	if err := d.send(working, c); err != nil {
 		return err
 	}
-	return d.supervise(ctx, d.start(ctx, c, nil))
+	return d.supervise(ctx, working, d.start(working, c, nil))
 }
 
 // prepare makes what all watches share.
@@ -144,7 +149,10 @@ func (d *Daemon) prepare(c *config.Config) {
 	d.systemd = newSystemd(d.Log)
 	d.vigil = newVigil(d.wired, d.systemd.within())
 	d.clocks = newClocks()
-	d.windows = windows{log: d.Log, board: &d.board, metrics: d.Metrics, now: d.now}
+	if d.drains == nil {
+		d.drains = make(chan *drainOrder)
+	}
+	d.windows = windows{log: d.Log, board: &d.board, metrics: d.Metrics, drain: d.Drain, now: d.now}
 	d.use(c)
 	d.keeper.look()
 	if d.Shown {

@@ -38,6 +38,7 @@ type Snapshot struct {
 	Packs     []Pack     `json:"packs"`
 	Bundles   []Bundle   `json:"bundles"`  // the last ones, newest first
 	Refusals  []Refusal  `json:"refusals"` // the last ones, newest first
+	Strays    []Stray    `json:"strays"`   // what [[tidy]] did last, newest first
 	// Destinations are where bundles are sent to, in the order of the config.
 	Destinations []Destination `json:"destinations,omitempty"`
 
@@ -87,6 +88,7 @@ type Counts struct {
 	Failed    int `json:"failed"`
 	Expired   int `json:"expired"`
 	Pruned    int `json:"pruned"`
+	Tidied    int `json:"tidied"` // strays that were moved
 }
 
 // Watch is one watch and its root.
@@ -221,6 +223,17 @@ type Refusal struct {
 	Role   string    `json:"role,omitempty"`
 	Path   string    `json:"path,omitempty"`
 	Reason string    `json:"reason"`
+	At     time.Time `json:"at"`
+}
+
+// Stray is what became of a stray file.
+type Stray struct {
+	Event  string    `json:"event"` // as in --json of tidy: "tidied", "tidy_refused", …
+	Root   string    `json:"root"`
+	From   string    `json:"from,omitempty"`
+	To     string    `json:"to,omitempty"` // of one that was moved
+	Bytes  int64     `json:"bytes,omitempty"`
+	Reason string    `json:"reason,omitempty"` // of one that was not
 	At     time.Time `json:"at"`
 }
 
