@@ -9,7 +9,7 @@ BINARY ?= bundlewatch
 # What makes the manual page and the completions: BINARY, unless that is for machines of another kind.
 SELF ?= $(BINARY)
 
-.PHONY: build install uninstall package test race slow crash soak interop safety lint fuzz static systemd boot mounts packages contrib page slurm
+.PHONY: build install uninstall package test race slow crash soak interop safety lint fuzz static systemd boot mounts packages contrib page slurm registry
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bundlewatch ./cmd/bundlewatch
@@ -121,6 +121,10 @@ packages:
 # Watches FUSE mounts that come, go and hang; see test/mounts/run.sh for what it needs and installs.
 mounts:
 	test/mounts/run.sh
+
+# Pushes to a real registry and pulls with other people's clients; see test/registry/run.sh for what it needs and fetches.
+registry:
+	test/registry/run.sh
 
 # Drains in the epilog of a real Slurm node on loopback; see test/slurm/run.sh for what it needs and installs.
 slurm:

@@ -21,7 +21,8 @@ const module = "github.com/bundlewatch/bundlewatch/"
 var layers = [][]string{
 	{"cmd/bundlewatch"},
 	{"internal/daemon"},
-	{"internal/retention", "internal/page"},
+	{"internal/registry"},
+	{"internal/retention", "internal/backlog", "internal/page"},
 	{"internal/shelf"},
 	{"internal/layout", "internal/watch", "internal/pair", "internal/snapshot", "internal/bundle", "internal/store", "internal/status", "internal/tidy",
 		"internal/notify"},
@@ -35,15 +36,16 @@ var siblings = map[string][]string{
 }
 
 // banned are imports that no package has outside of its tests: a checkpoint is never run, nothing is sent
-// anywhere, and the binary carries no test code.
+// anywhere that the config does not name, and the binary carries no test code.
 var banned = []string{"os/exec", "net/http", "plugin", "testing", "github.com/stretchr/testify", "go.uber.org/goleak"}
 
 // excepted are packages that have what is banned elsewhere.
 var excepted = map[string][]string{
-	"internal/status": {"net/http"},            // metrics and health on a listener that is off by default, and the status socket
-	"internal/tidy":   {"os/exec"},             // the git of the host, which knows which strays are tracked
-	"internal/notify": {"net/http", "os/exec"}, // the webhooks and commands that [[notify]] names; none without it
-	"internal/page":   {"net/http"},            // answers on that listener
+	"internal/registry": {"net/http"},            // registries that the config or the command line names
+	"internal/status":   {"net/http"},            // metrics and health on a listener that is off by default, and the status socket
+	"internal/tidy":     {"os/exec"},             // the git of the host, which knows which strays are tracked
+	"internal/notify":   {"net/http", "os/exec"}, // the webhooks and commands that [[notify]] names; none without it
+	"internal/page":     {"net/http"},            // answers on that listener
 }
 
 func layerOf(pkg string) int {

@@ -42,6 +42,7 @@ var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"until":         untilSays,
 	"manyhalves":    manyHalves,
 	"descriptors":   descriptors,
+	"registry":      ociRegistry,
 }
 
 // condition answers the conditions of scripts.

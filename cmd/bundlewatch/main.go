@@ -85,6 +85,10 @@ func dispatch(ctx context.Context, verb string, args []string) error {
 		return runUnpin(ctx, args)
 	case "prune":
 		return runPrune(ctx, args)
+	case "push":
+		return runPush(ctx, args)
+	case "pull":
+		return runPull(ctx, args)
 	case "notify":
 		return runNotify(ctx, args)
 	case "keygen":

@@ -21,7 +21,7 @@ func runOnce(ctx context.Context, args []string) error {
 			return err
 		}
 		if term.IsTerminal(int(os.Stderr.Fd())) {
-			opts.Progress = newProgressBar(os.Stderr)
+			opts.Progress = newProgressBar(os.Stderr, "packing")
 		}
 		return daemon.Once(ctx, c, opts)
 	})

@@ -144,6 +144,10 @@ var logLines = map[daemon.Kind]logLine{
 	daemon.Answers:     {zerolog.InfoLevel, "file system answers again"},
 	daemon.PackStalled: {zerolog.ErrorLevel, "packing is stalled; the others go on"},
 	daemon.PackMoves:   {zerolog.InfoLevel, "packing goes on"},
+	daemon.Sent:        {zerolog.InfoLevel, "bundle sent"},
+	daemon.Unsendable:  {zerolog.ErrorLevel, "destination does not take a bundle"},
+	daemon.SendFailing: {zerolog.ErrorLevel, "sending fails; it is tried again"},
+	daemon.SendHealed:  {zerolog.InfoLevel, "sending works again"},
 
 	daemon.Pruned:       {zerolog.InfoLevel, "archive pruned"},
 	daemon.PruneFailed:  {zerolog.ErrorLevel, "retention failed; it is tried again"},
@@ -171,7 +175,7 @@ func logEvent(log zerolog.Logger, e daemon.Event) {
 		e.Reason = "" // it has a line of its own
 	}
 	line := log.WithLevel(kind.level)
-	for _, field := range []struct{ name, value string }{{"alert", e.Alert}, {"target", e.Target}, {"watch", e.Watch}, {"root", e.Root}, {"key", e.Key}, {"role", e.Role}, {"path", e.Path},
+	for _, field := range []struct{ name, value string }{{"alert", e.Alert}, {"target", e.Target}, {"destination", e.Destination}, {"watch", e.Watch}, {"root", e.Root}, {"key", e.Key}, {"role", e.Role}, {"path", e.Path},
 		{"to", e.To}, {"git", e.Git}, {"digest", e.Digest}, {"reason", e.Reason}, {"waits", strings.Join(e.Waits, "; ")}} {
 		if field.value != "" {
 			line = line.Str(field.name, field.value)
@@ -182,6 +186,9 @@ func logEvent(log zerolog.Logger, e daemon.Event) {
 		if len(e.Notes) > 0 {
 			line = line.Str("notes", strings.Join(e.Notes, "; "))
 		}
+	}
+	if e.Kind == daemon.Sent {
+		line = line.Int64("bytes", e.Bytes).Float64("seconds", e.Seconds)
 	}
 	if e.Kind == daemon.Pruned {
 		line = line.Int64("bytes", e.Bytes)

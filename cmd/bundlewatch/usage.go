@@ -51,6 +51,11 @@ into immutable archives (wts.h5.zip), from outside of the training process.
                                               keep the archive of a bundle, whatever [retention] says
   bundlewatch prune   [--dry-run] [--json] [--watch W] [--run R]
                                               remove the archives that [retention] does not keep
+  bundlewatch push    BUNDLE REF [--ca-file F] [--credentials F] [--plain-http] [--json]
+                                              send a bundle to an OCI registry: host/repository:tag; without
+                                              a tag under one of its own. A tag is never overwritten
+  bundlewatch pull    REF DIR [--ca-file F] [--credentials F] [--plain-http] [--json]
+                                              bring one back, proved, into a new or empty directory
   bundlewatch notify  [NAME...] [--config F] [--json]
                                               send a test to the [[notify]] blocks, or to those named;
                                               1 if one does not take it
@@ -66,10 +71,13 @@ into immutable archives (wts.h5.zip), from outside of the training process.
   bundlewatch version                         the version, and what it was built with
   bundlewatch help                            this text
 
-  --config F   the configuration file; else $BUNDLEWATCH_CONFIG, ./bundlewatch.toml,
-               /etc/bundlewatch/bundlewatch.toml, the first that is there
-  --json       one JSON object per line on standard output, and nothing else there
-  --watch      show it again every second, until interrupted
+  --config F       the configuration file; else $BUNDLEWATCH_CONFIG, ./bundlewatch.toml,
+                   /etc/bundlewatch/bundlewatch.toml, the first that is there
+  --json           one JSON object per line on standard output, and nothing else there
+  --watch          show it again every second, until interrupted
+  --ca-file F      certificates in PEM that are trusted besides the system's
+  --credentials F  a config.json as docker login writes it, instead of the usual places
+  --plain-http     without TLS, for a registry on this machine and no other
 
   --job ID     drain: only what lies below $SLURM_JOB_WORK_DIR or what this job was seen writing
   --timeout T  drain: end within this time, such as 90s; 60s unless given. Nothing is started in its last 5 s

@@ -12,6 +12,7 @@ type Config struct {
 	Artifacts Artifacts
 	Watches   []Watch // in file order, at least one unless there is a Tidy
 	Tidies    []Tidy  // in file order
+	Pushes    []Push  // in file order
 	Limits    Limits
 	HTTP      HTTP
 	Status    Status

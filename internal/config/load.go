@@ -74,6 +74,12 @@ func parse(path, src string) (*Config, error) {
 		cfg.Tidies = append(cfg.Tidies, readTidy(s, cfg))
 	}
 	checkTidies(tidies, cfg)
+	for _, s := range file.someTables("push", pushTable) {
+		cfg.Pushes = append(cfg.Pushes, readPush(s, cfg))
+		if len(cfg.Pushes) == 1 && values["artifacts"] == nil && values["watch"] == nil {
+			file.add(file.place("push"), "a [[push]] without [artifacts]", "a directory with bundles that can be sent")
+		}
+	}
 	cfg.Limits = readLimits(file.table("limits", limitsTable))
 	cfg.HTTP = readHTTP(file.table("http", httpTable))
 	cfg.Status.Socket = file.table("status", statusTable).absolute("socket", cfg)

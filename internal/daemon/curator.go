@@ -33,8 +33,10 @@ type curator struct {
 	opts    Options
 	packing func() []*work // what is under way
 	changed func()         // room was made
-	pulse   *pulse
-	config  atomic.Pointer[config.Config]
+	// unproved says why a bundle is not known to be where it has to go, "" when it is.
+	unproved func(shelf.Bundle) string
+	pulse    *pulse
+	config   atomic.Pointer[config.Config]
 
 	mu      sync.Mutex
 	asked   map[string]bool // watches in which something is new
@@ -60,7 +62,7 @@ type curated struct {
 }
 
 func newCurator(r *room, opts Options) *curator {
-	return &curator{room: r, opts: opts, pulse: newPulse(opts), packing: func() []*work { return nil }, changed: func() {}, asked: make(map[string]bool),
+	return &curator{room: r, opts: opts, pulse: newPulse(opts), packing: func() []*work { return nil }, changed: func() {}, unproved: func(shelf.Bundle) string { return "" }, asked: make(map[string]bool),
 		told: make(map[string]string), failing: make(map[string]string)}
 }
 
@@ -293,6 +295,7 @@ func (p *pass) plan(ctx context.Context, watch string) ([]retention.Decision, *s
 		p.pulse.turned()
 		return true
 	})
+	retention.Withhold(decisions, p.unproved)
 	return decisions, s, err
 }
 

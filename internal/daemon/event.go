@@ -35,6 +35,10 @@ const (
 	Answers      Kind = "answers"            // it came back
 	PackStalled  Kind = "pack_stalled"       // nothing of a pack has moved for a while
 	PackMoves    Kind = "pack_moves"         // it goes on
+	Sent         Kind = "sent"               // a bundle was sent to Destination, which is proved to hold it
+	Unsendable   Kind = "unsendable"         // Destination does not take a bundle, for Reason
+	SendFailing  Kind = "send_failing"       // Destination cannot be reached or used, for Reason; it is tried again
+	SendHealed   Kind = "send_healed"        // it works again
 	Pruned       Kind = "pruned"             // retention removed the archive of the bundle at Path, for Reason
 	PruneFailed  Kind = "prune_failed"       // retention, or measuring the artifact directory, failed, for Reason; it is tried again
 	AlertRaised  Kind = "alert_raised"       // Alert holds from now on, for Reason
@@ -82,6 +86,7 @@ type Event struct {
 	To             string        `json:"to,omitempty"`     // where a stray is now, or would be
 	Digest         string        `json:"digest,omitempty"` // of a stray
 	Git            string        `json:"git,omitempty"`    // what git says of a stray
+	Destination    string        `json:"destination,omitempty"`
 }
 
 // Counts are the totals of a pass: Waiting counts Expired too, and Failed missing roots.

@@ -38,6 +38,7 @@ func (d *Daemon) show() *status.Snapshot {
 		}
 	}
 	d.journal.mu.Unlock()
+	s.Destinations = d.destinations.show()
 	s.Alerts = d.alarms.shown(now)
 	s.Problems = d.problems(s)
 	s.Summary = s.Sentence()
@@ -201,6 +202,14 @@ func (d *Daemon) problems(s *status.Snapshot) []string {
 	}
 	if s.Artifacts.Fault != "" {
 		add("bundles cannot be written: %s", s.Artifacts.Fault)
+	}
+	for i := range s.Destinations {
+		switch t := &s.Destinations[i]; {
+		case t.Error != "":
+			add("sending to %s fails: %s", t.Name, t.Error)
+		case t.Conflicts+t.Refused > 0:
+			add("%s takes %d bundles not", t.Name, t.Conflicts+t.Refused)
+		}
 	}
 	if s.HTTP.Error != "" {
 		add("%s", s.HTTP.Error)

@@ -54,6 +54,9 @@ type Daemon struct {
 	drains    chan *drainOrder
 	drainsEnd time.Time // of all drains that were asked for
 	pushing   extension // of the time to stop, until then
+
+	destinations destinations
+	targets      func(*config.Config) []target // of tests
 }
 
 // running is the loop of one watch with the means to end it.
@@ -100,6 +103,10 @@ func (d *Daemon) Run(ctx context.Context, c *config.Config) (err error) {
 	defer d.stopTidiers()
 	defer end()
 	d.tidy(working, c)
+	defer d.stopSending()
+	if err := d.send(working, c); err != nil {
+		return err
+	}
 	return d.supervise(ctx, working, d.start(working, c, nil))
 }
 
@@ -114,19 +121,28 @@ func (d *Daemon) prepare(c *config.Config) {
 	d.wired = d.Options
 	d.wired.common = newCommon(c.Limits)
 	d.notifier, d.alarms = d.newNotifier(), make(alarms)
-	d.wired.Emit = d.journal.counted(func(e Event) {
+	counted := d.journal.counted(func(e Event) {
 		d.Emit(e)
 		d.herald(e)
-		if e.Kind == Bundled {
+		if e.Kind == Sent {
 			d.curator.ask(e.Watch)
 		}
 	}, d.Metrics, d.now)
+	d.destinations.emit = counted
+	d.wired.Emit = func(e Event) {
+		counted(e)
+		if e.Kind == Bundled {
+			d.curator.ask(e.Watch)
+			d.destinations.published(e.Path)
+		}
+	}
 	packer := newPacker(d.store, d.wired, c.Limits)
 	packer.witness = provenance.NewWitness("/proc")
 	d.wired.common.witness = packer.witness
 	d.pool = newPool(packer, d.wired, c.Limits.Workers)
 	d.keeper = newKeeper(d.store, packer.room, d.wired)
 	d.curator = newCurator(packer.room, d.wired)
+	d.curator.unproved = d.destinations.unproved
 	d.curator.changed, d.curator.packing = d.keeper.lookSoon, func() []*work { return *d.pool.shown.Load() }
 	d.wired.common.look = d.keeper.lookSoon
 	d.keeper.close, d.keeper.renewed, d.keeper.fatal = d.pool.setClosed, d.renewed, d.fail

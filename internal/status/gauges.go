@@ -42,7 +42,7 @@ func stamp(t *time.Time) float64 {
 	return float64(t.UnixMilli()) / 1000
 }
 
-var gauges = slices.Concat(operatorGauges, []gauge{
+var gauges = slices.Concat(operatorGauges, destinationGauges, []gauge{
 	{family{"bundlewatch_ready", nil, "Whether every root was listed, or is known to be missing or to hang."}, prometheus.GaugeValue,
 		one(func(s *Snapshot) float64 { return truth(s.Ready) })},
 	{family{"bundlewatch_root_up", watchLabel, "Whether the root is there."}, prometheus.GaugeValue,

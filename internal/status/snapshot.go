@@ -39,6 +39,8 @@ type Snapshot struct {
 	Bundles   []Bundle   `json:"bundles"`  // the last ones, newest first
 	Refusals  []Refusal  `json:"refusals"` // the last ones, newest first
 	Strays    []Stray    `json:"strays"`   // what [[tidy]] did last, newest first
+	// Destinations are where bundles are sent to, in the order of the config.
+	Destinations []Destination `json:"destinations,omitempty"`
 
 	made time.Time // when it was published, with the monotonic clock
 }

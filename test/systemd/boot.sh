@@ -41,6 +41,8 @@ prepare() {
   { write_config pairs && write_big_watch; } >"$host/big.toml"
   write_config pairs | sed 's|^root = .*|&\nsettle = "1h"|' >"$host/drain.toml"
   { write_config pairs && printf '[http]\nlisten = "127.0.0.1:9464"\n'; } >"$host/http.toml"
+  { write_config pairs &&
+    printf '[[push]]\nname = "lab"\nkind = "oci"\nrepository = "127.0.0.1:9/models"\nplain_http = true\n'; } >"$host/push.toml"
   { write_config pairs && printf '[sign]\nkey = "/etc/bundlewatch/signing.pem"\n'; } >"$host/signed.toml"
   write_config pairs | sed 's|/home/trainer|/home/alice|; s|^dir = .*|dir = "/home/alice/.local/share/bundlewatch/artifacts"|' \
     >"$host/alice.toml"
@@ -363,6 +365,15 @@ test_http() {
   configure bundlewatch.toml
 }
 
+test_send() { # nobody listens on that port: what matters is that the call goes out
+  configure push.toml
+  use_drop_in send
+  eventually 20 status_says "sending to lab fails" || fail "nothing is sent: $(show StatusText)"
+  status_says "connection refused" >/dev/null || fail "the sandbox lets no call out: $(show StatusText)"
+  configure bundlewatch.toml
+  echo "send: calls go out to the registry"
+}
+
 answers() {
   inside bash -c 'exec 3<>/dev/tcp/127.0.0.1/9464 && printf "GET /healthz HTTP/1.0\r\n\r\n" >&3 && head -n 1 <&3' | grep -F ' 200 '
 }
@@ -526,6 +537,7 @@ test_bad_reload
 test_bad_restart
 test_watchdog
 test_http
+test_send
 test_tidy
 test_writers
 test_no_capabilities
