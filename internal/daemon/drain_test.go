@@ -72,6 +72,21 @@ func TestDrainBeginsWithTheNewest(t *testing.T) {
 	}
 }
 
+// Without room nothing is started, and nothing is waited for.
+func TestDrainWithoutRoom(t *testing.T) {
+	s := drains(t)
+	s.config.Limits.FreeSpace.Bytes = 1 << 60
+	s.writePair("q")
+	s.writePair("r")
+	out := s.drainAlone(time.Hour)
+	require.Empty(t, out.Bundled)
+	require.Len(t, out.Left, 2)
+	for _, left := range out.Left {
+		require.Equal(t, status.Queued, left.State)
+		require.Contains(t, left.Reasons[0], "less than the floor")
+	}
+}
+
 // Only sets of the directories that are named count.
 func TestDrainBelow(t *testing.T) {
 	s := drains(t)

@@ -89,10 +89,11 @@ func (l *loop) isOver(q *draining) bool {
 	return true
 }
 
+// isPacked tells whether a set is being bundled; one that the pool has and did not begin is not.
 func (l *loop) isPacked(s *set) bool {
-	for _, packed := range l.packing {
+	for j, packed := range l.packing {
 		if packed == s {
-			return true
+			return j != l.offer
 		}
 	}
 	return false
