@@ -9,7 +9,7 @@ BINARY ?= bundlewatch
 # What makes the manual page and the completions: BINARY, unless that is for machines of another kind.
 SELF ?= $(BINARY)
 
-.PHONY: build install uninstall package test race slow crash soak interop safety lint fuzz static systemd boot mounts packages
+.PHONY: build install uninstall package test race slow crash soak interop safety lint fuzz static systemd boot mounts packages contrib page slurm
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bundlewatch ./cmd/bundlewatch
@@ -34,6 +34,9 @@ install:
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/bundlewatch/drop-ins systemd/drop-ins/*.conf
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/bundlewatch bundlewatch.toml README.md LICENSE
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/bundlewatch/docs docs/*.md
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/bundlewatch/contrib contrib/prometheus/rules.yml contrib/grafana/bundlewatch.json
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/share/doc/bundlewatch/contrib/slurm contrib/slurm/*.sh
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/bundlewatch/contrib/kubernetes contrib/kubernetes/*
 	install -d $(patsubst %/,%,$(addprefix $(DESTDIR)$(PREFIX)/share/,$(dir $(PAGES))))
 	$(abspath $(SELF)) man >$(DESTDIR)$(PREFIX)/share/man/man1/bundlewatch.1
 	$(abspath $(SELF)) completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/bundlewatch
@@ -59,7 +62,7 @@ race:
 
 # What takes minutes or gigabytes.
 slow:
-	BUNDLEWATCH_SLOW=1 go test -count=1 -timeout 20m $(TESTFLAGS) ./internal/bundle ./internal/tidy ./test/...
+	BUNDLEWATCH_SLOW=1 go test -count=1 -timeout 20m $(TESTFLAGS) ./internal/bundle ./internal/page ./internal/tidy ./test/...
 
 # Ten trainers for SOAK against the daemon with the race detector; `slow` does it for a minute.
 SOAK ?= 10m
@@ -78,6 +81,10 @@ interop:
 # Gives hostile files to the binary under strace; see test/safety/run.sh for what it needs and installs.
 safety:
 	test/safety/run.sh
+
+# Looks at the status page with headless Chromium; see test/page/run.sh for what it needs and installs.
+page:
+	test/page/run.sh
 
 lint:
 	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
@@ -99,6 +106,10 @@ static: build
 systemd:
 	test/systemd/verify.sh
 
+# Has promtool check the alert rules and the dashboard's queries; see test/contrib/run.sh.
+contrib:
+	test/contrib/run.sh
+
 # Runs the service under a real systemd; see test/systemd/boot.sh for what it needs and installs.
 boot:
 	test/systemd/boot.sh
@@ -110,3 +121,7 @@ packages:
 # Watches FUSE mounts that come, go and hang; see test/mounts/run.sh for what it needs and installs.
 mounts:
 	test/mounts/run.sh
+
+# Drains in the epilog of a real Slurm node on loopback; see test/slurm/run.sh for what it needs and installs.
+slurm:
+	test/slurm/run.sh

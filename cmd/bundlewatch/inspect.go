@@ -48,6 +48,9 @@ func showInspection(in *bundle.Inspection, asJSON bool) error {
 		fmt.Fprintf(w, "watch %s\tkey %s\tversion %d\n", visible(m.Watch), visible(m.Key), m.Version)
 		fmt.Fprintf(w, "made by %s\ton %s\tat %s\n", visible(m.Tool), visible(m.Provenance.Host), m.Provenance.Published.Format("2006-01-02 15:04:05Z07:00"))
 		showProvenance(w, m.Provenance)
+		if by := m.Provenance.SignedBy; by != "" {
+			fmt.Fprintf(w, "signed\twith %.64s, it says: bundlewatch verify --key proves it\n", visible(by))
+		}
 		for _, n := range m.Notes {
 			fmt.Fprintf(w, "note\t%s\n", visible(n))
 		}

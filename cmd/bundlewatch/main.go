@@ -59,6 +59,8 @@ func dispatch(ctx context.Context, verb string, args []string) error {
 		return runDaemon(ctx, args)
 	case "once":
 		return runOnce(ctx, args)
+	case "drain":
+		return runDrain(ctx, args)
 	case "check":
 		return runCheck(ctx, args)
 	case "status":
@@ -83,6 +85,8 @@ func dispatch(ctx context.Context, verb string, args []string) error {
 		return runUnpin(ctx, args)
 	case "prune":
 		return runPrune(ctx, args)
+	case "notify":
+		return runNotify(ctx, args)
 	case "keygen":
 		return runKeygen(args)
 	case "sign":

@@ -15,10 +15,15 @@ import (
 const usage = `bundlewatch packs completed checkpoint pairs, with the config that produced them,
 into immutable archives (wts.h5.zip), from outside of the training process.
 
-  bundlewatch run     [--config F]            the daemon, until SIGTERM; SIGHUP reloads the config
+  bundlewatch run     [--config F] [--drain T]
+                                              the daemon, until SIGTERM; SIGHUP reloads the config;
+                                              with --drain SIGTERM drains first, for T at most
   bundlewatch once    [--config F] [--json]   bundle all that is complete now, then exit
   bundlewatch check   [--config F] [--json]   validate the config; show what matches, which sets are
                                               complete, what the others wait for; change nothing
+  bundlewatch drain   [--config F] [--job ID] [--timeout T] [--hook] [--json]
+                                              before a job dies or is requeued: bundle now what is
+                                              whole, and say what is safe to resume from
   bundlewatch status  [--config F] [--json] [--watch]
                                               what the running daemon does: roots, sets that wait and
                                               why, packs, the last bundles and refusals; 1 if none answers
@@ -46,6 +51,9 @@ into immutable archives (wts.h5.zip), from outside of the training process.
                                               keep the archive of a bundle, whatever [retention] says
   bundlewatch prune   [--dry-run] [--json] [--watch W] [--run R]
                                               remove the archives that [retention] does not keep
+  bundlewatch notify  [NAME...] [--config F] [--json]
+                                              send a test to the [[notify]] blocks, or to those named;
+                                              1 if one does not take it
   bundlewatch init    [DIR] [--output F | --stdout] [--artifacts D] [--json]
                                               look at a run tree and write a config for it
   bundlewatch tidy    [--config F] [--dry-run] [--resume] [--json]
@@ -63,6 +71,10 @@ into immutable archives (wts.h5.zip), from outside of the training process.
   --json       one JSON object per line on standard output, and nothing else there
   --watch      show it again every second, until interrupted
 
+  --job ID     drain: only what lies below $SLURM_JOB_WORK_DIR or what this job was seen writing
+  --timeout T  drain: end within this time, such as 90s; 60s unless given. Nothing is started in its last 5 s
+  --hook       drain: exit code 0 whatever happens, for an epilog
+
   FILTER is any of:
   --config F      whose artifact directory to look at; found as above when not given
   --artifacts D   the artifact directory, instead of the config's
@@ -75,7 +87,8 @@ Results go to standard output, refusals, progress and logs to standard error: JS
 no terminal, with priorities under systemd.
 
 Exit codes: 0 all good; 1 it failed; 3 done in part: some sets, bundles or strays were refused, each
-named, or a bundle is not what it claims (verify, ls --verify), or what was compared differs (diff);
+named, or a bundle is not what it claims (verify, ls --verify), or what was compared differs (diff), or
+something is not durable yet (drain);
 64 wrong usage; 75 another instance holds the lock; 78 wrong config.
 `
 

@@ -56,6 +56,11 @@ Each line is one JSON object with a field ` + "`event`" + `. Fields that are emp
 SHA-256 of the elements of either side), ` + "`" + `equal_tensors` + "`" + `, ` + "`" + `notes` + "`" + `. ` + "`" + `unpack --json` + "`" + ` writes ` + "`" + `path` + "`" + `, ` + "`" + `files` + "`" + `, ` + "`" + `bytes` + "`" + `; ` + "`" + `pin` + "`" + ` and ` + "`" + `unpin` + "`" + ` one object per
 bundle with ` + "`" + `pinned` + "`" + ` and ` + "`" + `changed` + "`" + `; ` + "`" + `prune` + "`" + ` and ` + "`" + `init` + "`" + ` see [retention](retention.md) and below.
 
+` + "`" + `drain --json` + "`" + ` writes one object per bundle (` + "`" + `event` + "`" + ` is ` + "`" + `bundle` + "`" + `: ` + "`" + `watch` + "`" + `, ` + "`" + `key` + "`" + `, ` + "`" + `path` + "`" + `, ` + "`" + `bytes` + "`" + `, ` + "`" + `seconds` + "`" + `, ` + "`" + `at` + "`" + `), one per set that is not durable
+(` + "`" + `left` + "`" + `: ` + "`" + `watch` + "`" + `, ` + "`" + `key` + "`" + `, ` + "`" + `state` + "`" + `, ` + "`" + `reasons` + "`" + `), and a last one (` + "`" + `drain` + "`" + `: ` + "`" + `job` + "`" + `, ` + "`" + `seconds` + "`" + `, ` + "`" + `bundled` + "`" + `, ` + "`" + `published_before` + "`" + `, ` + "`" + `left` + "`" + `, ` + "`" + `durable` + "`" + `, ` + "`" + `error` + "`" + `, ` + "`" + `resume` + "`" + `, which is
+null when nothing is safe: ` + "`" + `watch` + "`" + `, ` + "`" + `key` + "`" + `, ` + "`" + `bundle` + "`" + `, ` + "`" + `archive` + "`" + `, ` + "`" + `archive_sha256` + "`" + `, ` + "`" + `saved` + "`" + `, ` + "`" + `path` + "`" + `, ` + "`" + `sha256` + "`" + `, ` + "`" + `members` + "`" + ` with ` + "`" + `role` + "`" + `, ` + "`" + `path` + "`" + `, ` + "`" + `sha256` + "`" + ` and,
+where a file cannot be used, ` + "`" + `reason` + "`" + `). See [drain](drain.md).
+
 ## ls and latest: which state a bundle is in
 
 There is no database: every call looks at the artifact directory. A look costs a few small reads for each bundle, whatever the size of its

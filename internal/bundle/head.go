@@ -31,7 +31,24 @@ type Head struct {
 		Published time.Time `json:"published"`
 		Root      string    `json:"root"`
 		SignedBy  string    `json:"signed_by"`
+		Writers   []struct {
+			SlurmJob    string            `json:"slurm_job"`
+			Environment map[string]string `json:"environment"`
+		} `json:"writers"`
 	} `json:"provenance"`
+}
+
+// Jobs are the ids of the Slurm jobs whose processes were seen writing.
+func (h *Head) Jobs() []string {
+	var jobs []string
+	for _, w := range h.Provenance.Writers {
+		for _, id := range []string{w.SlurmJob, w.Environment["SLURM_JOB_ID"]} {
+			if id != "" && !slices.Contains(jobs, id) {
+				jobs = append(jobs, id)
+			}
+		}
+	}
+	return jobs
 }
 
 // HeadMember is what is needed of a member to judge a bundle without its tensors.
@@ -39,7 +56,8 @@ type HeadMember struct {
 	Role    string  `json:"role"`
 	Metrics Metrics `json:"metrics"`
 	Source  *struct {
-		Path string `json:"path"`
+		Path    string    `json:"path"`
+		ModTime time.Time `json:"mtime"`
 	} `json:"source"`
 }
 

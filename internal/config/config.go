@@ -15,12 +15,15 @@ type Config struct {
 	Limits    Limits
 	HTTP      HTTP
 	Status    Status
+	Alerts    Alerts
+	Notify    []Notify // in file order
 	Sign      Sign
 }
 
 // Artifacts says where bundles are published.
 type Artifacts struct {
-	Dir string // absolute; "" where there is no watch and none was given
+	Dir    string // absolute; "" where there is no watch and none was given
+	Budget int64  // how many bytes all of it may take; 0 for any number
 }
 
 // Watch is one [[watch]]: a directory tree and the checkpoint files to look for in it.

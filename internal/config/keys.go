@@ -40,9 +40,11 @@ var fileTable = tableDoc{
 		{name: "artifacts", kind: "table", required: true, meaning: "Where bundles go."},
 		{name: "watch", kind: "array of tables", required: true, meaning: "What is watched; one or more."},
 		{name: "limits", kind: "table", meaning: "How much the daemon may take: `[limits]`."},
-		{name: "http", kind: "table", meaning: "Metrics and health over HTTP: `[http]`."},
+		{name: "http", kind: "table", meaning: "A page, metrics and health over HTTP: `[http]`."},
 		{name: "status", kind: "table", meaning: "The socket of `bundlewatch status`: `[status]`."},
 		{name: "retention", kind: "table", meaning: "Which bundles keep their archive."},
+		{name: "alerts", kind: "table", meaning: "When a run counts as stalled: `[alerts]`."},
+		{name: "notify", kind: "array of tables", meaning: "Commands and webhooks that are told what happens: `[[notify]]`."},
 		{name: "sign", kind: "table", meaning: "The key that bundles are signed with: `[sign]`."},
 		{name: "tidy", kind: "array of tables", meaning: "Stray files that are moved away."},
 	},
@@ -56,6 +58,11 @@ var artifactsTable = tableDoc{
 			name: "dir", kind: "path", required: true,
 			meaning: "The directory that bundles are published to, as `<dir>/<watch name>/<key>/`. It is the only state that " +
 				"bundlewatch keeps. It must not be a watched root, hold one, or lie where a member pattern can match.",
+		},
+		{
+			name: "budget", kind: "size",
+			meaning: "How many bytes all files below `dir` may take, such as `\"500GiB\"`. A bundle that would not fit is not started and waits until there is " +
+				"room, like below `free_space`; nothing is removed for it but what `[retention]` says. Without it any number.",
 		},
 	},
 }

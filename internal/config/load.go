@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/BurntSushi/toml"
@@ -59,7 +60,7 @@ func parse(path, src string) (*Config, error) {
 	cfg := &Config{Path: path}
 	tidies := file.someTables("tidy", tidyTable)
 	if onlyTidy := len(tidies) > 0 && values["watch"] == nil; !onlyTidy || values["artifacts"] != nil {
-		cfg.Artifacts.Dir = file.table("artifacts", artifactsTable).absolute("dir", cfg)
+		cfg.Artifacts = readArtifacts(file.table("artifacts", artifactsTable), cfg)
 	}
 	retention := file.retention(Retention{})
 	if len(tidies) == 0 || values["watch"] != nil {
@@ -76,11 +77,27 @@ func parse(path, src string) (*Config, error) {
 	cfg.Limits = readLimits(file.table("limits", limitsTable))
 	cfg.HTTP = readHTTP(file.table("http", httpTable))
 	cfg.Status.Socket = file.table("status", statusTable).absolute("socket", cfg)
+	cfg.Alerts = readAlerts(file.table("alerts", alertsTable))
+	for _, s := range file.someTables("notify", notifyTable) {
+		cfg.Notify = append(cfg.Notify, readNotify(s, cfg))
+	}
 	cfg.Sign = readSign(file.table("sign", signTable), cfg)
 	if err := file.problems.orNil(); err != nil {
 		return nil, err
 	}
 	return cfg, nil
+}
+
+func readArtifacts(s section, cfg *Config) Artifacts {
+	a := Artifacts{Dir: s.absolute("dir", cfg)}
+	if s.values["budget"] == nil {
+		return a
+	}
+	var ok bool
+	if a.Budget, ok = s.size("budget"); ok && a.Budget == 0 {
+		s.add(s.place("budget"), strconv.Quote("0"), sizeExample+"; leave it out for no budget")
+	}
+	return a
 }
 
 func syntaxProblem(path string, err error) error {

@@ -112,7 +112,7 @@ a = "{run...}/a-{epoch}.ckpt"
 			`4: watch.root: found nothing, expected a path`,
 			`6: watch.Root: found an unknown key, expected one of "name", "root", "source", "settle", "expire", "rescan", "poll_ops", "regroup", "marker", "code", "ignore_writers", "members", "config", "payload" or "retention", did you mean "root"?`,
 		}},
-		{"unknown table", `[artifacts]`, "[[tidi]]\nroot = \"x\"\n[artifacts]", []string{`2: tidi: found an unknown key, expected one of "artifacts", "watch", "limits", "http", "status", "retention", "sign" or "tidy", did you mean "tidy"?`}},
+		{"unknown table", `[artifacts]`, "[[tidi]]\nroot = \"x\"\n[artifacts]", []string{`2: tidi: found an unknown key, expected one of "artifacts", "watch", "limits", "http", "status", "retention", "alerts", "notify", "sign" or "tidy", did you mean "tidy"?`}},
 		{"unknown key in a quoted table", members, members + "[watch.'config']\n\"pre\\u0073ets\" = 1\n\"\\u001b[31m\" = 1\n", []string{
 			`11: watch.config.presets: found an unknown key, expected one of "files", "preset", "metrics" or "required", did you mean "preset"?`,
 			`12: watch.config."\x1b[31m": found an unknown key, expected one of "files", "preset", "metrics" or "required"`,

@@ -221,7 +221,7 @@ func TestStalledPack(t *testing.T) {
 		order := func(watch, run string) {
 			j := b.jobFor(run)
 			j.watch.Name = watch
-			pool.orders <- order{t.Context(), j, replies}
+			pool.orders <- order{ctx: t.Context(), job: j, replies: replies}
 		}
 		s.writePair("hung")
 		s.writePair("well")

@@ -32,6 +32,7 @@ func Once(ctx context.Context, c *config.Config, opts Options) (err error) {
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
 	p := newPacker(s, opts, c.Limits)
+	p.room.budget.Store(c.Artifacts.Budget)
 	p.key.Store(key)
 	p.witness = provenance.NewWitness("/proc")
 	defer p.witness.Close()

@@ -341,6 +341,9 @@ func (p *packer) publish(ctx context.Context, j *job, sources []*source, c *bund
 	begin := p.opts.now()
 	out := p.name(j, m, stage)
 	out.named = p.opts.now().Sub(begin)
+	if out.manifest != nil {
+		p.room.usage.published(out.path, p.opts.now())
+	}
 	return out
 }
 

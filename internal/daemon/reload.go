@@ -33,9 +33,7 @@ type reloads struct {
 
 	renewals chan struct{} // the artifact directory was made anew
 
-	// extended is when systemd was last given more time to start, moved how far the listings were then.
-	extended time.Time
-	moved    int64
+	extension extension // of the time to start
 }
 
 func (r *reloads) results() <-chan loaded { return r.loading }

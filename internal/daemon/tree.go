@@ -161,6 +161,8 @@ func (e *engine) proveTree(s *set, role string, m *candidate) {
 	closeAll(opened)
 	var incomplete *checkpoint.Incomplete
 	switch {
+	case err == nil && c.format == checkpoint.Directory && !e.isQuiet(m.Value):
+		m.Wait = errTooYoung
 	case err == nil:
 		m.Value.fingerprint = c.fingerprint()
 		s.State.saved(role, m.Value.fingerprint)

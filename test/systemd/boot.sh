@@ -39,6 +39,7 @@ prepare() {
   write_config >"$host/more.toml" pairs unified
   { write_config pairs && echo 'nonsense = true'; } >"$host/bad.toml"
   { write_config pairs && write_big_watch; } >"$host/big.toml"
+  write_config pairs | sed 's|^root = .*|&\nsettle = "1h"|' >"$host/drain.toml"
   { write_config pairs && printf '[http]\nlisten = "127.0.0.1:9464"\n'; } >"$host/http.toml"
   { write_config pairs && printf '[sign]\nkey = "/etc/bundlewatch/signing.pem"\n'; } >"$host/signed.toml"
   write_config pairs | sed 's|/home/trainer|/home/alice|; s|^dir = .*|dir = "/home/alice/.local/share/bundlewatch/artifacts"|' \
@@ -224,6 +225,23 @@ test_stop() {
   no_litter
   no_errors
   echo "stop: no error in the journal, nothing left in .staging"
+}
+
+# What is whole when the service is stopped is bundled first, however young it is.
+test_stop_drains() {
+  local run=/home/trainer/runs/pairs/drained
+  configure drain.toml
+  inside systemctl start bundlewatch || fail "the service does not start"
+  inside cp -r /host/runs/pairs/run_20251017_104700 "$run"
+  inside chown -R trainer: "$run"
+  inside systemctl stop bundlewatch || fail "systemctl stop"
+  [ "$(show ActiveState):$(show Result)" = inactive:success ] || fail "stopped as $(show ActiveState), $(show Result)"
+  inside grep -F '"closed": "yes' "$artifacts/pairs/drained/01/bundle_manifest.json" | says . || fail "the stop did not drain"
+  must_verify
+  no_litter
+  no_errors
+  inside rm -r "$artifacts/pairs/drained" "$run"
+  echo "stop: a pair that was written a moment before was bundled"
 }
 
 write_big_member() { # write_big_member FILE: 768 MiB of zeros, as safetensors
@@ -502,6 +520,7 @@ test_second_instance
 test_reload
 test_crash
 test_stop
+test_stop_drains
 test_stop_while_packing
 test_bad_reload
 test_bad_restart
