@@ -35,9 +35,14 @@ func TestHelpPromisesNoFlagInVain(t *testing.T) {
 		}
 		args := slices.Clone(v.Words)
 		for _, o := range helpOf(t).Flags(v) {
-			flags++
+			if flags++; o.Name == "hook" {
+				continue // with it no error ends the verb
+			}
 			args = append(args, "--"+o.Name)
-			if o.Value.Kind() != manual.Nothing {
+			switch {
+			case o.Value.Name == "T": // a span of time
+				args = append(args, "1s")
+			case o.Value.Kind() != manual.Nothing:
 				args = append(args, "1")
 			}
 		}

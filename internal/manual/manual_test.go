@@ -65,6 +65,14 @@ func TestParse(t *testing.T) {
 	require.Equal(t, "Exit codes: 0 good; 3 in part: some (show, move); 64 usage.", p.Rest[1])
 }
 
+// A synopsis that is longer than the column of the help, and has a gap between two options there.
+func TestLongSynopses(t *testing.T) {
+	p, err := Parse("tool does.\n\n  tool drain          [--config F] [--job ID] [--timeout T] [--json]\n" + strings.Repeat(" ", 46) + "before it ends\n")
+	require.NoError(t, err)
+	require.Equal(t, "before it ends", p.Verbs[0].Help)
+	require.Len(t, p.Verbs[0].Options, 4)
+}
+
 // Verbs that follow each other and share their help below.
 func TestVerbsShareHelp(t *testing.T) {
 	p, err := Parse("tool does.\n\n  tool a\n  tool b [--long-option F] [--another-long-option F]\n" + strings.Repeat(" ", 46) + "both\n" +

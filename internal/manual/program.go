@@ -158,9 +158,10 @@ func (p *Program) addVerbs(lines []string) error {
 // splitHelp splits a line of a verb, whose words begin at from, into its synopsis and its help.
 func splitHelp(line string, from int) (synopsis, help string) {
 	if len(line) > helpColumn && line[helpColumn-1] == ' ' && line[helpColumn] != ' ' {
-		before := line[from:helpColumn]
-		if strings.Count(before, "[") == strings.Count(before, "]") {
-			return before, line[helpColumn:]
+		before, behind := line[from:helpColumn], line[helpColumn:]
+		goesOn := strings.Count(before, "[") != strings.Count(before, "]") || strings.HasPrefix(behind, "[") || strings.HasPrefix(behind, "--")
+		if !goesOn {
+			return before, behind
 		}
 	}
 	return line[from:], ""
