@@ -2,6 +2,7 @@ package page
 
 import (
 	"cmp"
+	"fmt"
 	"html/template"
 	"net/http"
 	"slices"
@@ -84,6 +85,7 @@ type view struct {
 	Mood     string // "ok", "warn" or "bad"
 	Headline string
 	Wrong    []string // what somebody should look at
+	Alarms   []alarmView
 	Up       string
 	Packing  []packView
 	Waiting  []setView
@@ -169,6 +171,11 @@ type strayView struct {
 	When       *moment
 }
 
+type alarmView struct {
+	status.Alert
+	When *moment
+}
+
 type diskView struct {
 	Known       bool
 	Used        int64
@@ -178,6 +185,7 @@ type diskView struct {
 	Mood, Word  string
 	Why         string
 	SinceMoment *moment
+	Growth      string // the forecast
 }
 
 func (s *Site) look() *view {
@@ -200,6 +208,10 @@ func (s *Site) look() *view {
 	v.Refused = fold(last.Refusals, func(r status.Refusal) refusalView { return refusalView{r, at(now, r.At)} })
 	v.Moved = fold(last.Strays, func(m status.Stray) strayView { return viewStray(m, now) })
 	v.Disk = viewDisk(last.Artifacts, now)
+	v.Disk.Growth = growth(last)
+	for _, a := range last.Alerts {
+		v.Alarms = append(v.Alarms, alarmView{a, at(now, a.Since)})
+	}
 	v.remember(s.past.last(last), now, s.artifacts != "")
 	return v
 }
@@ -222,6 +234,8 @@ func (v *view) judge(s *status.Snapshot) {
 		v.Mood, v.Headline = "bad", "Nothing is bundled"
 	case len(v.Wrong) > 0:
 		v.Mood, v.Headline = "warn", plural(len(v.Wrong), "thing needs a look", "things need a look")
+	case len(s.Alerts) > 0:
+		v.Mood, v.Headline = "warn", plural(len(s.Alerts), "alert", "alerts")
 	case !s.Ready:
 		v.Mood, v.Headline = "warn", "Listing the roots"
 	default:
@@ -313,4 +327,27 @@ func viewDisk(a status.Artifacts, now time.Time) diskView {
 		v.Mood, v.Word, v.Why = "bad", "stopped", a.Stopped
 	}
 	return v
+}
+
+// growth says how long there is room, "" as long as there is no forecast.
+func growth(s *status.Snapshot) string {
+	f := s.Forecast
+	switch {
+	case f == nil:
+		return ""
+	case f.BytesPerDay < 1:
+		return "not growing"
+	}
+	text := "growing by " + size(int64(f.BytesPerDay)) + " a day"
+	if f.ToBudget != nil {
+		text += fmt.Sprintf(", %.1f days until the budget is used up", *f.ToBudget)
+	}
+	if f.ToFloor != nil {
+		end := "the disk is full"
+		if s.Artifacts.Floor > 0 {
+			end = "less than the floor is free"
+		}
+		text += fmt.Sprintf(", %.1f days until %s", *f.ToFloor, end)
+	}
+	return text
 }

@@ -56,6 +56,8 @@ func busy(text string) *status.Snapshot {
 	then := noon.Add(-3 * time.Minute)
 	return &status.Snapshot{
 		At: noon, Tool: "bundlewatch " + text, PID: 7, Config: "/c/" + text, Started: then, Uptime: 180, Ready: true, Problems: []string{"problem " + text},
+		Alerts:    []status.Alert{{Name: "stalled", Watch: "w" + text, Text: "alert " + text, Since: then}},
+		Forecast:  &status.Forecast{BytesPerDay: 3 << 30, ToFloor: new(1.25)},
 		Artifacts: status.Artifacts{Dir: "/a/" + text, Free: 1 << 30, Size: 4 << 30, Floor: 1 << 29, Stopped: "stopped " + text, Since: &then},
 		Counts:    status.Counts{Published: 1234567, Refused: 2, Failed: 3, Expired: 4, Tidied: 5},
 		Watches: []status.Watch{

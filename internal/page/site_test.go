@@ -108,7 +108,7 @@ func TestFrontPageShowsEverything(t *testing.T) {
 		"Nothing is bundled", "problem x", ">1\u202f234\u202f567<", "stopped x",
 		`<progress max="100" value="30" aria-label="Packing pack x">30 %</progress>`, "at 10 B/s", "7 s to go", `<progress aria-label="Packing new"></progress>`, "a call to op x does not come back",
 		"waits x", "7 more sets", ">expired<", "not there", "gone x", "has not come back for 31 s", "which leads to", "degraded x", "2 file systems in the tree",
-		"9 known, 5 published, 3 waiting, 1 packing", "reason x", "/t/reports/x", "root gone", "why x", "1.0 GiB", "75 %", "must stay free",
+		"9 known, 5 published, 3 waiting, 1 packing", "reason x", "/t/reports/x", "root gone", "why x", "1.0 GiB", "75 %", "must stay free", "alert x", ">stalled<", "growing by 3.0 GiB a day, 1.2 days until less than the floor is free",
 		`<noscript><meta http-equiv="refresh" content="10"></noscript>`, `<html lang="en">`, `<main id="main">`,
 	} {
 		require.Contains(t, text, want)
