@@ -95,7 +95,11 @@ func (d *Daemon) Run(ctx context.Context, c *config.Config) (err error) {
 	go d.pool.run(stop)
 	go d.keeper.run(stop)
 	defer close(stop)
-	working, end := context.WithCancel(context.WithoutCancel(ctx))
+	lasting := ctx
+	if d.AtStop > 0 {
+		lasting = context.WithoutCancel(ctx) // the last drain begins when ctx is done
+	}
+	working, end := context.WithCancel(lasting)
 	if d.store.Dir() != "" {
 		go d.curator.run(working)
 	}
