@@ -52,9 +52,14 @@ class Proxy(BaseHTTPRequestHandler):
         pass
 
 
+class Server(ThreadingHTTPServer):
+    def handle_error(self, request, client_address):
+        pass  # a browser that goes away
+
+
 def serve(address):
     """Returns the server; its port is server_port."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("BoundProxy", (Proxy,), {"address": address}))
+    server = Server(("127.0.0.1", 0), type("BoundProxy", (Proxy,), {"address": address}))
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server
