@@ -232,10 +232,8 @@ func (v *view) judge(s *status.Snapshot) {
 		v.Mood, v.Headline = "bad", "The daemon is stuck"
 	case s.Artifacts.Stopped != "" || s.Artifacts.Fault != "":
 		v.Mood, v.Headline = "bad", "Nothing is bundled"
-	case len(v.Wrong) > 0:
-		v.Mood, v.Headline = "warn", plural(len(v.Wrong), "thing needs a look", "things need a look")
-	case len(s.Alerts) > 0:
-		v.Mood, v.Headline = "warn", plural(len(s.Alerts), "alert", "alerts")
+	case len(v.Wrong)+len(s.Alerts) > 0:
+		v.Mood, v.Headline = "warn", plural(len(v.Wrong)+len(s.Alerts), "thing needs a look", "things need a look")
 	case !s.Ready:
 		v.Mood, v.Headline = "warn", "Listing the roots"
 	default:

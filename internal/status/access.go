@@ -33,9 +33,10 @@ func (a Access) guard(next http.Handler) http.Handler {
 	})
 }
 
-// knows tells whether a Host header is one that this server is asked by.
+// knows tells whether a Host header is one that this server is asked by. Health checks in HTTP/1.0 have none; every
+// browser sends one.
 func (a Access) knows(hostport string) bool {
-	if !a.loopback && len(a.Hosts) == 0 {
+	if hostport == "" || !a.loopback && len(a.Hosts) == 0 {
 		return true
 	}
 	return a.names(hostname(hostport))
