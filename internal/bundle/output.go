@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"hash"
+	"io"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -41,13 +42,14 @@ type output struct {
 
 	archive hash.Hash
 	entry   hash.Hash // of the bytes that are being filled, nil when nobody asked for it
-	// toEntry and toArchive feed the digests, full the writers.
-	toEntry, toArchive chan view
-	full               chan *block
-	digesting, writing sync.WaitGroup
+	parts   *partSums // nil when nobody asked for them
+	// toEntry, toArchive and toParts feed the digests, full the writers.
+	toEntry, toArchive, toParts chan view
+	full                        chan *block
+	digesting, writing          sync.WaitGroup
 }
 
-// block is written when both digests have passed it.
+// block is written when all digests have passed it.
 type block struct {
 	*archivefile.Block
 	pending atomic.Int32
@@ -56,13 +58,13 @@ type block struct {
 // view is what a digest is to do next.
 type view struct {
 	data   []byte        // to be added to sum
-	sum    hash.Hash     //
+	sum    io.Writer     //
 	sealed *block        // was seen to its end
 	passed chan struct{} // is closed when all before was digested
 }
 
-// newOutput makes the archive's file, for about size bytes.
-func newOutput(ctx context.Context, path string, size int64, progress Progress) (*output, error) {
+// newOutput makes the archive's file, for about size bytes. Parts of partSize bytes are digested as well, unless it is 0.
+func newOutput(ctx context.Context, path string, size, partSize int64, progress Progress) (*output, error) {
 	file, err := archivefile.Create(path, size)
 	if err != nil {
 		return nil, err
@@ -72,6 +74,10 @@ func newOutput(ctx context.Context, path string, size int64, progress Progress) 
 	o.ctx, o.stop = context.WithCancelCause(ctx)
 	o.digesting.Go(func() { o.digest(o.toEntry, nil) })
 	o.digesting.Go(func() { o.digest(o.toArchive, progress) })
+	if partSize > 0 {
+		o.parts, o.toParts = newPartSums(partSize), make(chan view, viewsInQueue)
+		o.digesting.Go(func() { o.digest(o.toParts, nil) })
+	}
 	for range writers {
 		o.writing.Go(o.write)
 	}
@@ -81,7 +87,7 @@ func newOutput(ctx context.Context, path string, size int64, progress Progress) 
 func (o *output) digest(views <-chan view, progress Progress) {
 	for v := range views {
 		if len(v.data) > 0 {
-			v.sum.Write(v.data)
+			_, _ = v.sum.Write(v.data) // digests do not fail
 			if progress != nil {
 				progress(int64(len(v.data)))
 			}
@@ -187,6 +193,9 @@ func (o *output) send() {
 	data := o.block.Since(o.sent)
 	o.sent = o.block.End()
 	o.toArchive <- view{data: data, sum: o.archive}
+	if o.parts != nil {
+		o.toParts <- view{data: data, sum: o.parts}
+	}
 	if o.entry != nil {
 		o.toEntry <- view{data: data, sum: o.entry}
 	}
@@ -198,10 +207,20 @@ func (o *output) seal() {
 		return
 	}
 	o.send()
-	o.block.pending.Store(2)
-	o.toArchive <- view{sealed: o.block}
-	o.toEntry <- view{sealed: o.block}
+	queues := o.queues()
+	o.block.pending.Store(int32(len(queues)))
+	for _, q := range queues {
+		q <- view{sealed: o.block}
+	}
 	o.block = nil
+}
+
+// queues are those of all digests.
+func (o *output) queues() []chan view {
+	if o.parts != nil {
+		return []chan view{o.toArchive, o.toParts, o.toEntry}
+	}
+	return []chan view{o.toArchive, o.toEntry}
 }
 
 // settle waits until all entries that ended are digested.
@@ -236,8 +255,9 @@ func (o *output) finish(err error) (int64, error) {
 	if err != nil {
 		o.stop(err)
 	}
-	close(o.toArchive)
-	close(o.toEntry)
+	for _, q := range o.queues() {
+		close(q)
+	}
 	o.digesting.Wait()
 	close(o.full)
 	o.writing.Wait()

@@ -159,3 +159,11 @@ func sleep(ctx context.Context, d time.Duration) error {
 		return context.Cause(ctx)
 	}
 }
+
+// Pause waits before another try of what may not be repeated blindly; try is the number of the last one.
+func (c *Client) Pause(ctx context.Context, try int) error {
+	return sleep(ctx, rand.N(min(c.patience.First<<min(try, 16), c.patience.Longest))+1)
+}
+
+// The library waits after the last try, too, of which there is one. The waiting is done here.
+func init() { minio.DefaultRetryUnit = time.Nanosecond }

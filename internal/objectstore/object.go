@@ -180,3 +180,20 @@ func (c *Client) Delete(ctx context.Context, key string) error {
 		return err
 	})
 }
+
+// Now returns the clock of the store, by asking for an object that need not be there.
+func (c *Client) Now(ctx context.Context, key string) (now time.Time, err error) {
+	err = c.Again(ctx, func() error {
+		call := c.call(ctx)
+		defer call.end()
+		_, err := c.core.StatObject(call, c.bucket, key, minio.StatObjectOptions{})
+		if err = c.told(call, "look at", key, err); err != nil && !errors.Is(err, ErrMissing) {
+			return err
+		}
+		if now = call.date(); now.IsZero() {
+			return &Error{Op: "look at", Bucket: c.bucket, Key: key, Kind: ErrRefused, Cause: errors.New("the store does not tell its time")}
+		}
+		return nil
+	})
+	return now, err
+}

@@ -49,12 +49,6 @@ func (x *exchange) date() time.Time {
 	return t
 }
 
-func (x *exchange) get(name string) string {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.header.Get(name)
-}
-
 // call is one call under way. It is given up when nothing moves.
 type call struct {
 	context.Context

@@ -23,6 +23,7 @@ type listedPrefix struct{ Prefix string }
 type listing struct {
 	XMLName               xml.Name `xml:"ListBucketResult"`
 	Name                  string
+	EncodingType          string `xml:",omitempty"`
 	IsTruncated           bool
 	NextContinuationToken string `xml:",omitempty"`
 	Contents              []listedObject
@@ -38,7 +39,7 @@ func (s *Server) list(w http.ResponseWriter, q url.Values) {
 		most = 1000
 	}
 	after := max(q.Get("start-after"), q.Get("continuation-token"))
-	out := listing{Name: Bucket}
+	out := listing{Name: Bucket, EncodingType: q.Get("encoding-type")}
 	last := ""
 	for _, key := range slices.Sorted(maps.Keys(s.objects)) {
 		rest, below := strings.CutPrefix(key, q.Get("prefix"))
@@ -97,11 +98,12 @@ func (s *Server) listParts(w http.ResponseWriter, key, id string) {
 		ChecksumSHA256     string `xml:",omitempty"`
 	}
 	out := struct {
-		XMLName               xml.Name `xml:"ListPartsResult"`
-		Bucket, Key, UploadId string
-		IsTruncated           bool
-		Part                  []part
-	}{Bucket: Bucket, Key: key, UploadId: id}
+		XMLName     xml.Name `xml:"ListPartsResult"`
+		Bucket, Key string
+		UploadID    string `xml:"UploadId"`
+		IsTruncated bool
+		Part        []part
+	}{Bucket: Bucket, Key: key, UploadID: id}
 	for _, n := range slices.Sorted(maps.Keys(u.parts)) {
 		o := u.parts[n]
 		p := part{PartNumber: n, LastModified: stamp(o.modified), ETag: strconv.Quote(o.etag), Size: len(o.data)}
@@ -116,7 +118,11 @@ func (s *Server) listParts(w http.ResponseWriter, key, id string) {
 func (s *Server) listUploads(w http.ResponseWriter) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	type listed struct{ Key, UploadId, Initiated string }
+	type listed struct {
+		Key       string
+		UploadID  string `xml:"UploadId"`
+		Initiated string
+	}
 	out := struct {
 		XMLName     xml.Name `xml:"ListMultipartUploadsResult"`
 		Bucket      string

@@ -365,9 +365,10 @@ func (s *Server) create(w http.ResponseWriter, key string) {
 	s.uploads[id] = &upload{key: key, begun: s.Now(), parts: map[int]object{}}
 	s.mu.Unlock()
 	answer(w, struct {
-		XMLName               xml.Name `xml:"InitiateMultipartUploadResult"`
-		Bucket, Key, UploadId string
-	}{Bucket: Bucket, Key: key, UploadId: id})
+		XMLName     xml.Name `xml:"InitiateMultipartUploadResult"`
+		Bucket, Key string
+		UploadID    string `xml:"UploadId"`
+	}{Bucket: Bucket, Key: key, UploadID: id})
 }
 
 func (s *Server) putPart(w http.ResponseWriter, key string, q url.Values, body []byte) {
