@@ -21,8 +21,9 @@ const module = "github.com/bundlewatch/bundlewatch/"
 var layers = [][]string{
 	{"cmd/bundlewatch"},
 	{"internal/daemon"},
-	{"internal/retention"},
-	{"internal/shelf", "internal/bucket"},
+	{"internal/bucket"},
+	{"internal/retention", "internal/backlog"},
+	{"internal/shelf"},
 	{"internal/layout", "internal/watch", "internal/pair", "internal/snapshot", "internal/bundle", "internal/store", "internal/status", "internal/tidy"},
 	{"internal/checkpoint", "internal/pickle", "internal/config", "internal/pattern", "internal/zipfile", "internal/score", "internal/archivefile",
 		"internal/pagecache", "internal/tree", "internal/lease", "internal/objectstore"},

@@ -64,6 +64,7 @@ func (p *pruner) prune(ctx context.Context, c *config.Config, s *shelf.Shelf) er
 	if err != nil {
 		return fmt.Errorf("list bundles: %w", err)
 	}
+	retention.Withhold(decisions, daemon.Unproved(ctx, c))
 	for _, d := range decisions {
 		p.tellKept(d)
 	}

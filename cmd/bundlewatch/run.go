@@ -136,6 +136,10 @@ var logLines = map[daemon.Kind]logLine{
 	daemon.Answers:     {zerolog.InfoLevel, "file system answers again"},
 	daemon.PackStalled: {zerolog.ErrorLevel, "packing is stalled; the others go on"},
 	daemon.PackMoves:   {zerolog.InfoLevel, "packing goes on"},
+	daemon.Sent:        {zerolog.InfoLevel, "bundle sent"},
+	daemon.Unsendable:  {zerolog.ErrorLevel, "destination does not take a bundle"},
+	daemon.SendFailing: {zerolog.ErrorLevel, "sending fails; it is tried again"},
+	daemon.SendHealed:  {zerolog.InfoLevel, "sending works again"},
 
 	daemon.Tidied:       {zerolog.InfoLevel, "stray moved"},
 	daemon.TidyResolved: {zerolog.WarnLevel, "interrupted move brought to an end"},
@@ -153,7 +157,7 @@ func logEvent(log zerolog.Logger, e daemon.Event) {
 		return
 	}
 	line := log.WithLevel(kind.level)
-	for _, field := range []struct{ name, value string }{{"watch", e.Watch}, {"root", e.Root}, {"key", e.Key}, {"role", e.Role}, {"path", e.Path},
+	for _, field := range []struct{ name, value string }{{"destination", e.Destination}, {"watch", e.Watch}, {"root", e.Root}, {"key", e.Key}, {"role", e.Role}, {"path", e.Path},
 		{"to", e.To}, {"git", e.Git}, {"digest", e.Digest}, {"reason", e.Reason}, {"waits", strings.Join(e.Waits, "; ")}} {
 		if field.value != "" {
 			line = line.Str(field.name, field.value)
@@ -164,6 +168,9 @@ func logEvent(log zerolog.Logger, e daemon.Event) {
 		if len(e.Notes) > 0 {
 			line = line.Str("notes", strings.Join(e.Notes, "; "))
 		}
+	}
+	if e.Kind == daemon.Sent {
+		line = line.Int64("bytes", e.Bytes).Float64("seconds", e.Seconds)
 	}
 	line.Msg(kind.text)
 }

@@ -183,6 +183,9 @@ func statusText(s *status.Snapshot) string {
 		b.WriteString(watchText(&s.Watches[i]))
 	}
 	b.WriteString(packsText(s.Packs))
+	for i := range s.Destinations {
+		b.WriteString(destinationText(&s.Destinations[i]))
+	}
 	b.WriteString(lastText(s))
 	return b.String()
 }

@@ -271,11 +271,10 @@ func TestResume(t *testing.T) {
 func TestForgottenUpload(t *testing.T) {
 	s := serve(t)
 	h := newHost(t, s, "a", 1, testPart)
-	key := h.dataKey(place, "x")
 	l, err := OpenLocal(h.dir, place)
 	require.NoError(t, err)
 	defer l.Close()
-	key = h.dataKey(place, l.files[0].path)
+	key := h.dataKey(place, l.files[0].path)
 	require.NoError(t, uploads{h.uploads}.put(key, "upload-that-is-gone"))
 	_, err = h.Publish(t.Context(), l)
 	require.NoError(t, err)

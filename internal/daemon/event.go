@@ -34,6 +34,10 @@ const (
 	Answers      Kind = "answers"            // it came back
 	PackStalled  Kind = "pack_stalled"       // nothing of a pack has moved for a while
 	PackMoves    Kind = "pack_moves"         // it goes on
+	Sent         Kind = "sent"               // a bundle was sent to Destination, which is proved to hold it
+	Unsendable   Kind = "unsendable"         // Destination does not take a bundle, for Reason
+	SendFailing  Kind = "send_failing"       // Destination cannot be reached or used, for Reason; it is tried again
+	SendHealed   Kind = "send_healed"        // it works again
 	Tidied       Kind = Kind(tidy.Moved)     // a stray was moved from Path to To
 	TidyReady    Kind = Kind(tidy.Ready)     // check: it would be moved
 	TidyLeft     Kind = Kind(tidy.Left)      // a stray is left alone, for Reason
@@ -70,6 +74,7 @@ type Event struct {
 	To             string        `json:"to,omitempty"`     // where a stray is now, or would be
 	Digest         string        `json:"digest,omitempty"` // of a stray
 	Git            string        `json:"git,omitempty"`    // what git says of a stray
+	Destination    string        `json:"destination,omitempty"`
 }
 
 // Counts are the totals of a pass: Waiting counts Expired too, and Failed missing roots.

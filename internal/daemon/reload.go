@@ -109,6 +109,9 @@ func (d *Daemon) reload(ctx context.Context, l loaded, listed <-chan struct{}) <
 	d.reloads.good++
 	listed = d.start(ctx, c, listed)
 	d.tidy(ctx, c)
+	if err := d.send(ctx, c); err != nil {
+		d.Log.Error().Err(err).Msg("cannot send bundles")
+	}
 	d.Log.Info().Int("watches", len(c.Watches)).Int("unchanged", len(kept)).Msg("config reloaded")
 	return listed
 }

@@ -34,6 +34,7 @@ func (d *Daemon) show() *status.Snapshot {
 		}
 	}
 	d.journal.mu.Unlock()
+	s.Destinations = d.destinations.show()
 	s.Problems = d.problems(s)
 	s.Summary = s.Sentence()
 	d.board.Publish(s)
@@ -154,6 +155,14 @@ func (d *Daemon) problems(s *status.Snapshot) []string {
 	}
 	if s.Artifacts.Fault != "" {
 		add("bundles cannot be written: %s", s.Artifacts.Fault)
+	}
+	for i := range s.Destinations {
+		switch t := &s.Destinations[i]; {
+		case t.Error != "":
+			add("sending to %s fails: %s", t.Name, t.Error)
+		case t.Conflicts+t.Refused > 0:
+			add("%s takes %d bundles not", t.Name, t.Conflicts+t.Refused)
+		}
 	}
 	if s.HTTP.Error != "" {
 		add("%s", s.HTTP.Error)

@@ -44,6 +44,9 @@ type Daemon struct {
 	ready   bool
 	reloads reloads
 	tidiers *tidiers
+
+	destinations destinations
+	targets      func(*config.Config) []target // of tests
 }
 
 // running is the loop of one watch with the means to end it.
@@ -80,6 +83,10 @@ func (d *Daemon) Run(ctx context.Context, c *config.Config) (err error) {
 	defer d.stopTidiers()
 	defer end()
 	d.tidy(ctx, c)
+	defer d.stopSending()
+	if err := d.send(ctx, c); err != nil {
+		return err
+	}
 	return d.supervise(ctx, d.start(ctx, c, nil))
 }
 
@@ -93,7 +100,14 @@ func (d *Daemon) prepare(c *config.Config) {
 	}
 	d.wired = d.Options
 	d.wired.common = newCommon(c.Limits)
-	d.wired.Emit = d.journal.counted(d.Emit, d.Metrics, d.now)
+	counted := d.journal.counted(d.Emit, d.Metrics, d.now)
+	d.destinations.emit = counted
+	d.wired.Emit = func(e Event) {
+		counted(e)
+		if e.Kind == Bundled {
+			d.destinations.published(e.Path)
+		}
+	}
 	packer := newPacker(d.store, d.wired, c.Limits)
 	d.pool = newPool(packer, d.wired, c.Limits.Workers)
 	d.keeper = newKeeper(d.store, packer.room, d.wired)

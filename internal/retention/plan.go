@@ -171,6 +171,20 @@ func describe(rules config.Retention) string {
 	return strings.Join(parts, ", ")
 }
 
+// Withhold keeps bundles that were to be pruned and that have to go somewhere first. unproved says why one is not
+// proved to have arrived, "" when it is, or when it goes nowhere.
+func Withhold(decisions []Decision, unproved func(shelf.Bundle) string) {
+	for i := range decisions {
+		d := &decisions[i]
+		if !d.Prune {
+			continue
+		}
+		if why := unproved(d.Bundle); why != "" {
+			d.Prune, d.Why = false, why
+		}
+	}
+}
+
 // Apply carries out the decisions: it prunes what they name, and takes back the tombstones of prunings that
 // did not end where the bundle is to stay. done is told the outcome of every pruning; an error of one does
 // not keep the others from being tried.

@@ -1,6 +1,7 @@
 package status
 
 import (
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -41,7 +42,9 @@ func stamp(t *time.Time) float64 {
 	return float64(t.UnixMilli()) / 1000
 }
 
-var gauges = []gauge{
+var gauges = slices.Concat(ownGauges, destinationGauges)
+
+var ownGauges = []gauge{
 	{family{"bundlewatch_ready", nil, "Whether every root was listed, or is known to be missing or to hang."}, prometheus.GaugeValue,
 		one(func(s *Snapshot) float64 { return truth(s.Ready) })},
 	{family{"bundlewatch_root_up", watchLabel, "Whether the root is there."}, prometheus.GaugeValue,

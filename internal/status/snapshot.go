@@ -33,6 +33,8 @@ type Snapshot struct {
 	Packs     []Pack    `json:"packs"`
 	Bundles   []Bundle  `json:"bundles"`  // the last ones, newest first
 	Refusals  []Refusal `json:"refusals"` // the last ones, newest first
+	// Destinations are where bundles are sent to, in the order of the config.
+	Destinations []Destination `json:"destinations,omitempty"`
 
 	made time.Time // when it was published, with the monotonic clock
 }

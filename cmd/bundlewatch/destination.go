@@ -1,0 +1,50 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/bundlewatch/bundlewatch/internal/status"
+)
+
+// destinationText writes for people what still has to go to a destination.
+func destinationText(d *status.Destination) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n%s %s: %s\n", visible(d.Kind), visible(d.Name), visible(d.Address))
+	fmt.Fprintf(&b, "  %s\n", backlogText(d))
+	for _, s := range d.Sending {
+		fmt.Fprintf(&b, "    sending   %s %s: %s of %s, %d%%\n", visible(s.Watch), visible(s.Key), size(s.Bytes), size(s.Total), s.Percent())
+	}
+	if d.Error != "" {
+		fmt.Fprintf(&b, "  FAILS since %s, next attempt %s: %s\n", clock(d.Since), clock(d.Retry), visible(d.Error))
+	}
+	for _, r := range d.Refusals {
+		what := "refused"
+		if r.Conflict {
+			what = "conflict"
+		}
+		fmt.Fprintf(&b, "    %-9s %s %s: %s\n", what, visible(r.Watch), visible(r.Key), visible(r.Reason))
+	}
+	return b.String()
+}
+
+func backlogText(d *status.Destination) string {
+	parts := []string{fmt.Sprintf("%s sent since the start (%s)", count(d.Sent, "bundle"), size(d.SentBytes))}
+	if !d.Listed {
+		parts = append(parts, "not every bundle was looked at yet")
+	}
+	if d.Unchecked > 0 {
+		parts = append(parts, fmt.Sprintf("%d to ask for", d.Unchecked))
+	}
+	if d.Pending == 0 {
+		return strings.Join(append(parts, "none waits"), ", ")
+	}
+	parts = append(parts, fmt.Sprintf("%d waiting (%s)", d.Pending, size(d.PendingBytes)))
+	if d.Oldest != nil {
+		parts = append(parts, fmt.Sprintf("the oldest since %s: %s %s", clock(&d.Oldest.Published), visible(d.Oldest.Watch), visible(d.Oldest.Key)))
+	}
+	if d.Rate > 0 {
+		parts = append(parts, fmt.Sprintf("%s/s, ETA %s", size(d.Rate), lasting(d.ETA)))
+	}
+	return strings.Join(parts, ", ")
+}

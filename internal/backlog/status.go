@@ -1,0 +1,82 @@
+package backlog
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/bundlewatch/bundlewatch/internal/shelf"
+	"github.com/bundlewatch/bundlewatch/internal/status"
+)
+
+// shownRefusals is how many refused bundles are shown one by one.
+const shownRefusals = 20
+
+// Status tells how the backlog does. Its times are by the wall clock.
+func (b *Backlog) Status() status.Destination {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := time.Now()
+	s := status.Destination{Name: b.dest.Name(), Kind: b.dest.Kind(), Address: b.dest.Address(), Listed: b.listing.done,
+		Unchecked: len(b.queue.uncheckeds) + len(b.queue.checking), Pending: len(b.queue.unsents), PendingBytes: b.queue.bytes,
+		Sent: b.totals.bundles, SentBytes: b.totals.bytes, Failures: b.totals.failures, Rate: b.meter.rate(now)}
+	if n := len(b.queue.unsents); n > 0 {
+		oldest := b.queue.unsents[n-1]
+		s.Oldest = &status.Unsent{Watch: oldest.watch, Key: oldest.key, Published: oldest.published}
+	}
+	left := b.queue.bytes
+	for _, it := range b.queue.unsents {
+		if it.state == sending {
+			s.Sending = append(s.Sending, status.Sending{Watch: it.watch, Key: it.key, Bytes: min(it.done, it.bytes), Total: it.bytes, Started: it.begun.Round(0)})
+			left -= min(it.done, it.bytes)
+		}
+	}
+	if s.Rate > 0 && s.Pending > 0 {
+		s.ETA = float64(left) / float64(s.Rate)
+	}
+	b.showHealth(&s, now)
+	b.showRefusals(&s)
+	return s
+}
+
+func (b *Backlog) showHealth(s *status.Destination, now time.Time) {
+	switch {
+	case b.health.fails > 0:
+		since, retry := b.health.since.Round(0), b.health.rest.Round(0)
+		s.Error, s.Since, s.Retry = b.health.err.Error(), &since, &retry
+	case b.listing.err != nil:
+		s.Error = "list the local bundles: " + b.listing.err.Error()
+	}
+}
+
+func (b *Backlog) showRefusals(s *status.Destination) {
+	if b.queue.refusals == 0 {
+		return
+	}
+	for _, it := range b.queue.items {
+		if it.state != refused {
+			continue
+		}
+		conflict := errors.Is(it.reason, ErrConflict)
+		if conflict {
+			s.Conflicts++
+		} else {
+			s.Refused++
+		}
+		s.Refusals = append(s.Refusals, status.Unsendable{Watch: it.watch, Key: it.key, Conflict: conflict, Reason: it.reason.Error(), At: it.at.Round(0)})
+	}
+	slices.SortFunc(s.Refusals, func(a, b status.Unsendable) int { return b.At.Compare(a.At) })
+	s.Refusals = s.Refusals[:min(len(s.Refusals), shownRefusals)]
+}
+
+// Holds tells whether the destination was proved to hold the bundle since this program was started. A bundle must
+// not lose its archive before that.
+func (b *Backlog) Holds(bundle shelf.Bundle) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	_, held := b.queue.holds[holdKey(bundle.Place, bundle.Archive.SHA256)]
+	return held
+}
+
+// Wants tells whether bundles of that watch go to this destination.
+func (b *Backlog) Wants(watch string) bool { return b.wants(watch) }

@@ -1,0 +1,133 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/bundlewatch/bundlewatch/internal/backlog"
+	"github.com/bundlewatch/bundlewatch/internal/config"
+	"github.com/bundlewatch/bundlewatch/internal/retention"
+	"github.com/bundlewatch/bundlewatch/internal/shelf"
+)
+
+// memory is a destination.
+type memory struct {
+	name string
+	mu   sync.Mutex
+	down error
+	has  []string
+}
+
+func (m *memory) Name() string    { return m.name }
+func (m *memory) Kind() string    { return "memory" }
+func (m *memory) Address() string { return "memory://" + m.name }
+
+func (m *memory) Has(_ context.Context, b shelf.Bundle) (bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Contains(m.has, b.Place), m.down
+}
+
+func (m *memory) Send(_ context.Context, b shelf.Bundle, progress func(int64)) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.down != nil {
+		return m.down
+	}
+	progress(b.Archive.Bytes)
+	m.has = append(m.has, b.Place)
+	return nil
+}
+
+func (m *memory) places() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Sorted(slices.Values(m.has))
+}
+
+func (m *memory) target(version int) target {
+	return target{spec: []any{m.name, version}, parallel: 1, open: func() backlog.Destination { return m }}
+}
+
+// Bundles go to every destination; one that is down delays no other, and no bundle.
+func TestBundlesAreSent(t *testing.T) {
+	s := newSite(t)
+	s.writePair("there")
+	good, bad := &memory{name: "good"}, &memory{name: "bad", down: errors.New("no route to host")}
+	v := s.serveAs(nil, func(d *Daemon) {
+		d.targets = func(*config.Config) []target { return []target{bad.target(1), good.target(1)} }
+	})
+	v.event(Sent, "there/1")
+	v.event(SendFailing, "")
+	s.writePair("comes")
+	v.event(Sent, "comes/1")
+	require.Equal(t, []string{"w/comes/1", "w/there/1"}, good.places())
+	v.until("sending to bad fails: no route to host")
+	shown := v.daemon.board.Last()
+	require.Len(t, shown.Destinations, 2)
+	require.Equal(t, "bad", shown.Destinations[0].Name)
+	require.NotZero(t, shown.Destinations[0].Failures)
+	require.Equal(t, "memory", shown.Destinations[1].Kind)
+}
+
+// A reload starts, stops and changes destinations, and leaves the others alone.
+func TestDestinationsAreReloaded(t *testing.T) {
+	s := newSite(t)
+	s.writePair("r")
+	first, second := &memory{name: "first"}, &memory{name: "second"}
+	var mu sync.Mutex
+	wanted := []target{first.target(1)}
+	v := s.serveAs(func() (*config.Config, error) { return s.config, nil }, func(d *Daemon) {
+		d.targets = func(*config.Config) []target {
+			mu.Lock()
+			defer mu.Unlock()
+			return wanted
+		}
+	})
+	v.until("READY=1")
+	v.event(Sent, "r/1")
+	kept := v.daemon.destinations.senders[0]
+	reload := func(now ...target) {
+		mu.Lock()
+		wanted = now
+		mu.Unlock()
+		v.reload <- struct{}{}
+		v.until("RELOADING")
+		v.until("READY=1")
+	}
+	reload(second.target(1), first.target(1))
+	require.Eventually(t, func() bool { return len(second.places()) == 1 }, patience, time.Millisecond)
+	require.Same(t, kept, v.daemon.destinations.senders[1])
+	reload(first.target(2))
+	require.NotSame(t, kept, v.daemon.destinations.senders[0])
+	<-kept.done
+	s.writePair("q")
+	require.Eventually(t, func() bool { return len(first.places()) == 2 }, patience, time.Millisecond)
+	require.Len(t, second.places(), 1)
+}
+
+// Retention prunes only what every destination of the watch holds.
+func TestUnproved(t *testing.T) {
+	good, bad := &memory{name: "good", has: []string{"w/r/1"}}, &memory{name: "bad", down: errors.New("no route to host")}
+	other := bad.target(1)
+	other.watches = []string{"x"}
+	ask := unproved(context.Background(), []target{good.target(1), other})
+	at := func(watch, place string) shelf.Bundle { return shelf.Bundle{Watch: watch, Place: place} }
+	require.Empty(t, ask(at("w", "w/r/1")))
+	require.Equal(t, "it was not sent to good yet", ask(at("w", "w/r/2")))
+	good.has = append(good.has, "x/r/1")
+	for range 2 {
+		require.Equal(t, "bad cannot be asked whether it holds it: no route to host", ask(at("x", "x/r/1")))
+		bad.down = nil // it is asked no further
+	}
+	decisions := []retention.Decision{{Bundle: at("w", "w/r/1"), Prune: true}, {Bundle: at("w", "w/r/2"), Prune: true, Why: "old"}, {Bundle: at("w", "w/r/3"), Why: "new"}}
+	retention.Withhold(decisions, ask)
+	require.Equal(t, []bool{true, false, false}, []bool{decisions[0].Prune, decisions[1].Prune, decisions[2].Prune})
+	require.Equal(t, []string{"", "it was not sent to good yet", "new"}, []string{decisions[0].Why, decisions[1].Why, decisions[2].Why})
+}

@@ -1,0 +1,104 @@
+package status
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Destination is where bundles are sent to, and what still has to go there.
+type Destination struct {
+	Name    string `json:"name"`
+	Kind    string `json:"kind"`
+	Address string `json:"address"`
+	// Listed tells that the whole artifact directory was looked at, so that nothing is missing in the numbers.
+	Listed bool `json:"listed"`
+	// Unchecked are the bundles of which it is not known yet whether the destination holds them.
+	Unchecked    int   `json:"unchecked"`
+	Pending      int   `json:"pending"` // bundles that the destination has not
+	PendingBytes int64 `json:"pending_bytes"`
+	// Oldest is the one of these that was published first.
+	Oldest    *Unsent   `json:"oldest_pending,omitempty"`
+	Sending   []Sending `json:"sending,omitempty"`
+	Rate      int64     `json:"bytes_per_second"` // over the last half minute
+	ETA       float64   `json:"eta_seconds,omitempty"`
+	Sent      int       `json:"sent"` // bundles, since the start
+	SentBytes int64     `json:"sent_bytes"`
+	Failures  int       `json:"failures"` // attempts that are made again
+	// Error is why the last attempt failed; none when it did not. Since is when that began, Retry when it is tried again.
+	Error string     `json:"error,omitempty"`
+	Since *time.Time `json:"failing_since,omitempty"`
+	Retry *time.Time `json:"retry_at,omitempty"`
+	// Conflicts and Refused count the bundles that cannot go there as they are. Refusals are the first of them.
+	Conflicts int          `json:"conflicts"`
+	Refused   int          `json:"refused"`
+	Refusals  []Unsendable `json:"refusals,omitempty"`
+}
+
+// Unsent is a bundle that has not gone yet.
+type Unsent struct {
+	Watch     string    `json:"watch"`
+	Key       string    `json:"key"`
+	Published time.Time `json:"published"`
+}
+
+// Sending is a bundle on its way.
+type Sending struct {
+	Watch   string    `json:"watch"`
+	Key     string    `json:"key"`
+	Bytes   int64     `json:"bytes"`
+	Total   int64     `json:"total_bytes"`
+	Started time.Time `json:"started"`
+}
+
+// Percent tells how much of a bundle has gone.
+func (s Sending) Percent() int { return int(100 * s.Bytes / max(s.Total, 1)) }
+
+// Unsendable is a bundle that the destination does not take.
+type Unsendable struct {
+	Watch string `json:"watch"`
+	Key   string `json:"key"`
+	// Conflict tells that other content is there under the bundle's name.
+	Conflict bool      `json:"conflict"`
+	Reason   string    `json:"reason"`
+	At       time.Time `json:"at"`
+}
+
+var destinationLabel = []string{"destination"}
+
+// perDestination reads one value of each destination.
+func perDestination(value func(d *Destination) float64) func(*Snapshot, func(float64, ...string)) {
+	return func(s *Snapshot, set func(float64, ...string)) {
+		for i := range s.Destinations {
+			set(value(&s.Destinations[i]), s.Destinations[i].Name)
+		}
+	}
+}
+
+var destinationGauges = []gauge{
+	{family{"bundlewatch_destination_unchecked_bundles", destinationLabel, "Bundles of which it is not known yet whether the destination holds them."}, prometheus.GaugeValue,
+		perDestination(func(d *Destination) float64 { return float64(d.Unchecked) })},
+	{family{"bundlewatch_destination_pending_bundles", destinationLabel, "Bundles that the destination has not and that still go there."}, prometheus.GaugeValue,
+		perDestination(func(d *Destination) float64 { return float64(d.Pending) })},
+	{family{"bundlewatch_destination_pending_bytes", destinationLabel, "Bytes of their archives."}, prometheus.GaugeValue,
+		perDestination(func(d *Destination) float64 { return float64(d.PendingBytes) })},
+	{family{"bundlewatch_destination_oldest_pending_timestamp_seconds", destinationLabel, "When the oldest of them was published; 0 when there is none."}, prometheus.GaugeValue,
+		perDestination(func(d *Destination) float64 {
+			if d.Oldest == nil {
+				return 0
+			}
+			return stamp(&d.Oldest.Published)
+		})},
+	{family{"bundlewatch_destination_sent_bundles_total", destinationLabel, "Bundles that were sent and are proved to be there."}, prometheus.CounterValue,
+		perDestination(func(d *Destination) float64 { return float64(d.Sent) })},
+	{family{"bundlewatch_destination_sent_bytes_total", destinationLabel, "Bytes that were sent, also in attempts that failed."}, prometheus.CounterValue,
+		perDestination(func(d *Destination) float64 { return float64(d.SentBytes) })},
+	{family{"bundlewatch_destination_failures_total", destinationLabel, "Attempts to ask or send that failed and are made again."}, prometheus.CounterValue,
+		perDestination(func(d *Destination) float64 { return float64(d.Failures) })},
+	{family{"bundlewatch_destination_failing", destinationLabel, "Whether the last attempt failed."}, prometheus.GaugeValue,
+		perDestination(func(d *Destination) float64 { return truth(d.Error != "") })},
+	{family{"bundlewatch_destination_conflicts", destinationLabel, "Bundles that cannot go there because other content has their name."}, prometheus.GaugeValue,
+		perDestination(func(d *Destination) float64 { return float64(d.Conflicts) })},
+	{family{"bundlewatch_destination_refused_bundles", destinationLabel, "Bundles that cannot go there for another reason."}, prometheus.GaugeValue,
+		perDestination(func(d *Destination) float64 { return float64(d.Refused) })},
+}
