@@ -2,6 +2,7 @@ package bucket
 
 import (
 	"cmp"
+	"context"
 	"strings"
 	"time"
 
@@ -12,7 +13,7 @@ import (
 type Options struct {
 	Prefix   string // folder in the bucket; "" for its top
 	PartSize int64  // bytes of a part of a large file; grows where there would be more than 10,000
-	Parallel int    // parts under way at once
+	Parallel int    // files or parts that are sent at once, at least 1
 	// Claims makes a name of each archive, for a store that does not keep a second name from replacing the first.
 	// Conflicts are then detected, not prevented.
 	Claims bool
@@ -20,8 +21,6 @@ type Options struct {
 	// Uploads is a directory that remembers uploads which were begun, so that another process goes on with them; ""
 	// to begin anew each time.
 	Uploads string
-	// Sent is told how many bytes were read to be sent since the last call. It may be called from any goroutine.
-	Sent func(bytes int64)
 }
 
 // What a part is at least, as stores have it, and at most in number.
@@ -43,6 +42,16 @@ const (
 	rememberFor = 90 * 24 * time.Hour
 )
 
+// slot waits until a body may be sent. release ends that.
+func (b *Bucket) slot(ctx context.Context) (release func(), err error) {
+	select {
+	case b.slots <- struct{}{}:
+		return func() { <-b.slots }, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
 // Bucket is where bundles are published to.
 type Bucket struct {
 	objects  *objectstore.Client
@@ -52,7 +61,9 @@ type Bucket struct {
 	claiming bool
 	host     string
 	uploads  uploads
-	sent     func(int64)
+	slots    chan struct{} // taken by each body that is being sent
+	// sent is told how many bytes were read to be sent since the last call, from any goroutine. It may be nil.
+	sent func(int64)
 }
 
 // New returns a bucket. It makes no request.
@@ -62,5 +73,5 @@ func New(objects *objectstore.Client, o Options) *Bucket {
 		prefix += "/"
 	}
 	return &Bucket{objects: objects, prefix: prefix, partSize: cmp.Or(o.PartSize, DefaultPartSize), parallel: max(1, o.Parallel), claiming: o.Claims,
-		host: o.Host, uploads: uploads{o.Uploads}, sent: o.Sent}
+		host: o.Host, uploads: uploads{o.Uploads}, slots: make(chan struct{}, max(1, o.Parallel))}
 }

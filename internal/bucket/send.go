@@ -95,6 +95,11 @@ func (b *Bucket) sendOnce(ctx context.Context, key string, f *localFile, fresh b
 	if size == 0 {
 		body := objectstore.Body{Source: f.source, Size: f.size, SHA256: f.whole(), Sent: b.sent}
 		put := func() error { return b.objects.Put(ctx, key, body, fresh) }
+		release, err := b.slot(ctx)
+		if err != nil {
+			return err
+		}
+		defer release()
 		if fresh {
 			return put() // after an error the caller looks
 		}
@@ -200,6 +205,11 @@ func (u *uploading) sendPart(ctx context.Context, i int) error {
 	}
 	offset := int64(i) * u.size
 	body := objectstore.Body{Source: u.file.source, Offset: offset, Size: min(u.size, u.file.size-offset), SHA256: u.sums[i], Sent: u.sent}
+	release, err := u.slot(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
 	p, err := u.objects.PutPart(ctx, u.key, u.id, i+1, body)
 	u.parts[i] = p
 	return err

@@ -52,7 +52,7 @@ func Find(path string) ([]string, error) {
 		if !d.IsDir() {
 			return nil
 		}
-		if d.Name() == ".staging" || d.Name() == ".pins" {
+		if d.Name() == ".staging" || d.Name() == ".pins" || d.Name() == ".uploads" {
 			return filepath.SkipDir
 		}
 		if looksLikeBundle(p) {

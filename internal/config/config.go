@@ -12,6 +12,7 @@ type Config struct {
 	Artifacts Artifacts
 	Watches   []Watch // in file order, at least one unless there is a Tidy
 	Tidies    []Tidy  // in file order
+	Stores    []Store // in file order
 	Limits    Limits
 	HTTP      HTTP
 	Status    Status
@@ -36,6 +37,8 @@ type Watch struct {
 	Members []Member         // in file order; at least one has a pattern
 	Config  Snapshot
 	Payload Payload
+	// PartSize is that of the first store for this watch, in bytes; 0 without one.
+	PartSize int64
 	// Retention is [watch.retention], or [retention] where the watch has none.
 	Retention Retention
 }

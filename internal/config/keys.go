@@ -44,6 +44,7 @@ var fileTable = tableDoc{
 		{name: "status", kind: "table", meaning: "The socket of `bundlewatch status`: `[status]`."},
 		{name: "retention", kind: "table", meaning: "Which bundles keep their archive."},
 		{name: "tidy", kind: "array of tables", meaning: "Stray files that are moved away."},
+		{name: "store", kind: "array of tables", meaning: "Buckets that bundles are sent to: `[[store]]`."},
 	},
 }
 

@@ -26,7 +26,13 @@ type target struct {
 }
 
 // targets are the destinations of a config, in its order.
-func targets(*config.Config) []target { return nil }
+func targets(c *config.Config) []target {
+	var all []target
+	for _, s := range c.Stores {
+		all = append(all, storeTarget(c, s))
+	}
+	return all
+}
 
 // destinations are the backlogs of a daemon.
 type destinations struct {
