@@ -23,10 +23,12 @@ type Destination struct {
 	name, address string
 	open          func() (*Bucket, error)
 
-	mu     sync.Mutex
-	bucket *Bucket // nil until it was opened
-	probe  Probe
-	failed error // of the probe
+	turn   sync.Mutex // of who opens and probes
+	bucket *Bucket    // nil until it was opened
+	failed error      // of the probe
+
+	mu    sync.Mutex
+	probe Probe
 }
 
 // NewDestination returns a destination. address says for people where it is; open makes the bucket, when it is
@@ -46,22 +48,21 @@ func (d *Destination) Address() string { return d.address }
 
 // Describe says for people what the last probe found, "" before the first.
 func (d *Destination) Describe() string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.probe.At.IsZero() {
+	p := d.last()
+	if p.At.IsZero() {
 		return ""
 	}
-	text := fmt.Sprintf("class %s, probed %s", d.probe.Class, d.probe.At.Format(time.RFC3339))
-	if len(d.probe.Lacks) > 0 {
-		text += ": " + strings.Join(d.probe.Lacks, "; ")
+	text := fmt.Sprintf("class %s, probed %s", p.Class, p.At.Format(time.RFC3339))
+	if len(p.Lacks) > 0 {
+		text += ": " + strings.Join(p.Lacks, "; ")
 	}
 	return text
 }
 
 // ready opens and probes the bucket where that is due.
 func (d *Destination) ready(ctx context.Context) (*Bucket, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	d.turn.Lock()
+	defer d.turn.Unlock()
 	if d.bucket == nil {
 		b, err := d.open()
 		if err != nil {
@@ -69,7 +70,7 @@ func (d *Destination) ready(ctx context.Context) (*Bucket, error) {
 		}
 		d.bucket = b
 	}
-	age := time.Since(d.probe.At)
+	age := time.Since(d.last().At)
 	if d.failed == nil && age < fitFor || d.failed != nil && age < unfitFor {
 		return d.bucket, d.failed
 	}
@@ -78,8 +79,17 @@ func (d *Destination) ready(ctx context.Context) (*Bucket, error) {
 	if err != nil && !errors.As(err, &unfit) {
 		return nil, err // nothing is known, which is not kept
 	}
-	d.probe, d.failed = probe, err
+	d.failed = err
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.probe = probe
 	return d.bucket, err
+}
+
+func (d *Destination) last() Probe {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.probe
 }
 
 // Has implements [backlog.Destination].

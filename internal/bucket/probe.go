@@ -123,12 +123,14 @@ func (p *probing) second(ctx context.Context, key string) error {
 		p.lack(ClassC, "it does not know If-None-Match on a PUT")
 		return p.objects.Put(ctx, key, objectstore.Bytes(first), false)
 	}
-	if err != nil && !objectstore.IsTransient(err) && !errors.Is(err, objectstore.ErrExists) {
-		return err
+	if err != nil {
+		return err // whether it was done is not known
 	}
 	err = p.objects.Put(ctx, key, objectstore.Bytes([]byte("second")), true)
 	got, _, getErr := p.objects.Get(ctx, key, maxDoc)
 	switch {
+	case err != nil && !errors.Is(err, objectstore.ErrExists) && !errors.Is(err, objectstore.ErrConflict):
+		return err
 	case getErr != nil:
 		return getErr
 	case !bytes.Equal(got, first):

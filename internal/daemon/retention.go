@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"path/filepath"
+	"time"
 
 	"github.com/bundlewatch/bundlewatch/internal/bundle"
 	"github.com/bundlewatch/bundlewatch/internal/config"
@@ -28,10 +29,27 @@ func PlanRetention(ctx context.Context, c *config.Config, s *shelf.Shelf, watch 
 	if err != nil {
 		return nil, err
 	}
-	return retention.Plan(all, func(watch string) (config.Retention, bool) {
+	decisions := retention.Plan(all, func(watch string) (config.Retention, bool) {
 		w, known := watches[watch]
 		return w.Retention, known
-	}), nil
+	})
+	retention.Release(decisions, time.Now(), func(watch string) (time.Duration, bool) { return keptLocally(c.Stores, watch) })
+	return decisions, nil
+}
+
+// keptLocally is how long bundles of a watch stay here once all stores for it have them: the longest that one of them
+// asks for. It is false where one asks for ever, or there is none.
+func keptLocally(stores []config.Store, watch string) (longest time.Duration, ok bool) {
+	for _, s := range stores {
+		if !s.Takes(watch) {
+			continue
+		}
+		if s.KeepLocal < 0 {
+			return 0, false
+		}
+		longest, ok = max(longest, s.KeepLocal), true
+	}
+	return longest, ok
 }
 
 // rankBy leaves of a bundle's metrics the one that its watch ranks by. What the manifest lacks is looked up
