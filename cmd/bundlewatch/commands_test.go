@@ -41,6 +41,8 @@ var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"until":         untilSays,
 	"manyhalves":    manyHalves,
 	"descriptors":   descriptors,
+	"objectstore":   objectStore,
+	"storeis":       storeIs,
 }
 
 // condition answers the conditions of scripts.

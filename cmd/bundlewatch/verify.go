@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 
@@ -11,7 +12,8 @@ import (
 )
 
 func runVerify(ctx context.Context, args []string) error {
-	f, err := parse("verify", args, false, true)
+	var download bool
+	f, err := parse("verify", args, true, true, func(set *flag.FlagSet) { set.BoolVar(&download, "download", false, "") })
 	if err != nil {
 		return err
 	}
@@ -19,7 +21,16 @@ func runVerify(ctx context.Context, args []string) error {
 		return &usageError{"verify needs a path: a bundle's directory, an archive, or a directory with bundles below it"}
 	}
 	var verdict error
+	remote := &stores{config: f.config}
 	for _, path := range f.paths {
+		if isRemote(path) {
+			if err := verifyRemote(ctx, remote, path, download, f.json); err != nil && !errors.Is(err, errPartial) {
+				return err
+			} else if err != nil && verdict == nil {
+				verdict = err
+			}
+			continue
+		}
 		bundles, err := bundle.Find(path)
 		if err != nil {
 			fmt.Fprintf(os.Stderr, "bundlewatch: error: %s\n", errorText(err))
@@ -46,6 +57,12 @@ func verifyOne(ctx context.Context, path string, asJSON bool) error {
 		}
 		return errFailed
 	}
+	return showReport(r, asJSON)
+}
+
+// showReport tells what a verification found. The error is that of a bundle that is not what it claims to be.
+func showReport(r *bundle.Report, asJSON bool) error {
+	path := r.Path
 	if asJSON {
 		if err := json.NewEncoder(os.Stdout).Encode(struct {
 			OK bool `json:"ok"`
@@ -65,6 +82,12 @@ func verifyOne(ctx context.Context, path string, asJSON bool) error {
 	}
 	if !asJSON && r.Kind == "tombstone" {
 		if _, err := fmt.Printf("pruned    %s (only its manifest is left)\n", visible(path)); err != nil {
+			return fmt.Errorf("write results: %w", err)
+		}
+		return nil
+	}
+	if !asJSON && r.Entries == 0 && r.Kind == "bundle in a store" {
+		if _, err := fmt.Printf("ok        %s (attested by the store, %s)\n", visible(path), size(r.Bytes)); err != nil {
 			return fmt.Errorf("write results: %w", err)
 		}
 		return nil

@@ -13,7 +13,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/bundlewatch/bundlewatch/internal/bundle"
 	"github.com/bundlewatch/bundlewatch/internal/objectstore"
@@ -25,12 +24,11 @@ var ErrDamaged = errors.New("the local bundle is damaged: bundlewatch verify sho
 
 // Local is a published bundle on the local disk, with its files open.
 type Local struct {
-	place     string
-	archive   string // SHA-256
-	sums      string // SHA-256 of SHA256SUMS
-	run       string
-	published time.Time
-	files     []*localFile // the archive first
+	place   string
+	archive string // SHA-256
+	sums    string // SHA-256 of SHA256SUMS
+	head    *bundle.Head
+	files   []*localFile // the archive first
 }
 
 // largeFile is the size in bytes from which a file is read past the page cache, which belongs to training.
@@ -60,7 +58,7 @@ func OpenLocal(dir, place string) (_ *Local, err error) {
 	if err := bundle.CheckSums(dir, head, manifest); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
-	l := &Local{place: place, archive: head.Archive.SHA256, run: head.Run(), published: head.Provenance.Published}
+	l := &Local{place: place, archive: head.Archive.SHA256, head: head}
 	defer func() {
 		if err != nil {
 			l.Close()

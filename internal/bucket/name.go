@@ -25,14 +25,16 @@ const maxDoc = 4 << 10
 type Name struct {
 	Layout    int       `json:"layout"`
 	Place     string    `json:"place"`
-	Archive   string    `json:"archive"`   // SHA-256 of the archive, in hex
-	Sums      string    `json:"sums"`      // SHA-256 of SHA256SUMS, in hex
-	Files     []Stored  `json:"files"`     // below data/<place>/; the archive first
-	Run       string    `json:"run"`       // as in the manifest
-	Published time.Time `json:"published"` // as in the manifest
-	Host      string    `json:"host"`      // that made the name
-	Time      time.Time `json:"time"`      // when, by its clock
-	Nonce     string    `json:"nonce"`     // tells two names of one host apart
+	Archive   string    `json:"archive"` // SHA-256 of the archive, in hex
+	Sums      string    `json:"sums"`    // SHA-256 of SHA256SUMS, in hex
+	Files     []Stored  `json:"files"`   // below data/<place>/; the archive first
+	Key       string    `json:"key"`     // as in the manifest, as what follows
+	Version   int       `json:"version"`
+	Run       string    `json:"run"`
+	Published time.Time `json:"published"`
+	Host      string    `json:"host"`  // that made the name
+	Time      time.Time `json:"time"`  // when, by its clock
+	Nonce     string    `json:"nonce"` // tells two names of one host apart
 }
 
 // Stored is a file of a bundle as the store has it.

@@ -163,7 +163,8 @@ func buried(t *Tomb, err error) error {
 // render is the name as this host writes it.
 func (p *publication) render(ctx context.Context) (Name, error) {
 	l := p.local
-	n := Name{Layout: layoutVersion, Place: l.place, Archive: l.archive, Sums: l.sums, Run: l.run, Published: l.published, Host: p.host,
+	n := Name{Layout: layoutVersion, Place: l.place, Archive: l.archive, Sums: l.sums, Key: l.head.Key, Version: l.head.Version,
+		Run: l.head.Run(), Published: l.head.Provenance.Published, Host: p.host,
 		Time: time.Now().UTC().Truncate(time.Millisecond), Nonce: rand.Text()}
 	for _, f := range l.files {
 		s := Stored{Path: f.path, Size: f.size, SHA256: f.digest}

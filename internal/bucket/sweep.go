@@ -57,8 +57,8 @@ type SweepOptions struct {
 	Within string
 	// DryRun removes nothing.
 	DryRun bool
-	// Each is called for what is removed, or would be.
-	Each func(Removal)
+	// Removed is called for what is removed, or would be.
+	Removed func(Removal)
 }
 
 // Sweep removes what nobody will miss: names and data of bundles whose tomb has stood for a day, data that has had no
@@ -203,7 +203,7 @@ func (s *sweep) remove(ctx context.Context, r Removal) error {
 }
 
 func (s *sweep) tell(r Removal) {
-	if s.Each != nil {
-		s.Each(r)
+	if s.Removed != nil {
+		s.Removed(r)
 	}
 }

@@ -18,7 +18,7 @@ const day = 24 * time.Hour
 
 func sweepAll(t *testing.T, h *host, dry bool) (removed []string) {
 	t.Helper()
-	require.NoError(t, h.Sweep(t.Context(), SweepOptions{DryRun: dry, Each: func(r Removal) { removed = append(removed, fmt.Sprintf("%s: %s", filepath.Base(r.Key), r.Reason)) }}))
+	require.NoError(t, h.Sweep(t.Context(), SweepOptions{DryRun: dry, Removed: func(r Removal) { removed = append(removed, fmt.Sprintf("%s: %s", filepath.Base(r.Key), r.Reason)) }}))
 	return removed
 }
 

@@ -30,7 +30,12 @@ const (
 // pack makes a bundle of weights that depend on seed, as host would.
 func pack(t testing.TB, seed float32, host string, partSize int64) string {
 	t.Helper()
-	const n = 10_000
+	return packOf(t, 10_000, seed, host, partSize)
+}
+
+// packOf makes a bundle of so many weights.
+func packOf(t testing.TB, n int, seed float32, host string, partSize int64) string {
+	t.Helper()
 	source, err := torchfile.Of(pickle.NewDict("state_dict", pickle.NewDict("w", torchfile.View(0, n))), torchfile.Counting(n, seed))
 	require.NoError(t, err)
 	c, err := checkpoint.Open(bytes.NewReader(source), int64(len(source)))

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"strconv"
 	"strings"
 	"time"
@@ -196,4 +197,46 @@ func (c *Client) Now(ctx context.Context, key string) (now time.Time, err error)
 		return nil
 	})
 	return now, err
+}
+
+// ReadRange reads size bytes of an object from offset, the whole object of which is the one with the ETag: another of
+// its name is [ErrExists].
+func (c *Client) ReadRange(ctx context.Context, key, etag string, offset, size int64) (data []byte, err error) {
+	err = c.Again(ctx, func() error {
+		r, _, err := c.open(ctx, key, etag, offset, size)
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		data = make([]byte, size)
+		if _, err := io.ReadFull(r, data); err != nil {
+			return c.broken("get", key, err)
+		}
+		return nil
+	})
+	return data, err
+}
+
+// Stream copies an object, or what follows an offset of it, to w until its end. It is not tried again: how far it
+// came is returned.
+func (c *Client) Stream(ctx context.Context, key, etag string, offset, size int64, w io.Writer) (n int64, err error) {
+	r, _, err := c.open(ctx, key, etag, offset, size-offset)
+	if err != nil {
+		return 0, err
+	}
+	defer r.Close()
+	n, err = io.Copy(w, r)
+	switch {
+	case err == nil && n < size-offset:
+		err = c.broken("get", key, io.ErrUnexpectedEOF)
+	case err != nil && !isWriteError(err):
+		err = c.broken("get", key, err)
+	}
+	return n, err
+}
+
+// isWriteError tells a file that cannot be written from a store that does not answer.
+func isWriteError(err error) bool {
+	var path *fs.PathError
+	return errors.As(err, &path)
 }
