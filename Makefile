@@ -7,7 +7,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 BINARY ?= bundlewatch
 
-.PHONY: build install uninstall test race slow crash soak interop safety lint fuzz static systemd boot mounts
+.PHONY: build install uninstall test race slow crash soak interop safety lint fuzz static systemd boot mounts store
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bundlewatch ./cmd/bundlewatch
@@ -89,3 +89,8 @@ boot:
 # Watches FUSE mounts that come, go and hang; see test/mounts/run.sh for what it needs and installs.
 mounts:
 	test/mounts/run.sh
+
+# Publishes to a real S3 server that is killed at random; see test/store/run.sh for what it needs and builds.
+# make store STOREFLAGS=--all is the long form.
+store:
+	test/store/run.sh $(STOREFLAGS)

@@ -44,7 +44,10 @@ func TestRangedReadsAsTheWhole(t *testing.T) {
 func TestRangedFetchesLittle(t *testing.T) {
 	const size = 10 << 30
 	var requests, fetched int64
-	r := &ranged{size: size, fetch: func(_, n int64) ([]byte, error) { requests, fetched = requests+1, fetched+n; return make([]byte, n), nil }}
+	r := &ranged{size: size, fetch: func(_, n int64) ([]byte, error) {
+		requests, fetched = requests+1, fetched+n
+		return make([]byte, n), nil
+	}}
 	for i := range int64(100) {
 		_, err := r.ReadAt(make([]byte, 30), i*(size/100)+1)
 		require.NoError(t, err)

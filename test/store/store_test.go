@@ -1,7 +1,6 @@
 package store
 
 import (
-	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -14,7 +13,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/bundlewatch/bundlewatch/internal/bucket"
-	"github.com/bundlewatch/bundlewatch/internal/objectstore"
 	"github.com/bundlewatch/bundlewatch/internal/pickle"
 	"github.com/bundlewatch/bundlewatch/test/internal/program"
 	"github.com/bundlewatch/bundlewatch/test/torchfile"
@@ -28,24 +26,15 @@ func TestProbeOfARealStore(t *testing.T) {
 	require.Empty(t, p.Lacks)
 }
 
-// A store that is not named here is refused or taken by what it does: name one that ignores conditions, such as
-// Garage, by its endpoint, bucket and keys.
-func TestProbeOfAStoreThatIgnoresConditions(t *testing.T) {
+// Garage ignores every condition, without a word: it must be refused.
+func TestGarageIsRefused(t *testing.T) {
 	program.Slow(t)
-	endpoint := os.Getenv("BUNDLEWATCH_BAD_STORE")
-	if endpoint == "" {
-		t.Skip("no store that ignores conditions is there: name its endpoint in $BUNDLEWATCH_BAD_STORE, with a bucket \"bundles\" and keys in the environment")
-	}
-	_, err := openBad(t, endpoint).Probe(t.Context())
+	b := openGarage(t)
+	p, err := b.Probe(t.Context())
 	var unfit *bucket.Unfit
 	require.ErrorAs(t, err, &unfit)
-}
-
-func openBad(t *testing.T, endpoint string) *bucket.Bucket {
-	objects, err := objectstore.Open(objectstore.Options{Endpoint: endpoint, Bucket: bucketName, Region: cmp.Or(os.Getenv("AWS_REGION"), region), PathStyle: true})
-	require.NoError(t, err)
-	t.Cleanup(objects.Close)
-	return bucket.New(objects, bucket.Options{Prefix: "lab"})
+	require.Equal(t, bucket.ClassC, p.Class)
+	require.ErrorContains(t, err, "replaced the first")
 }
 
 // published is how many bundles the four daemons publish while they and the store are killed.
