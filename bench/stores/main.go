@@ -26,6 +26,9 @@ func run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
 		return fmt.Errorf("say upload or simulate")
 	}
+	if args[0] == "make" && len(args) == 4 {
+		return makeCheckpoints(args[1], args[2], args[3])
+	}
 	set := flag.NewFlagSet(args[0], flag.ExitOnError)
 	switch args[0] {
 	case "upload":

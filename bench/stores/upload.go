@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -156,15 +157,13 @@ func (u *upload) bundles(ctx context.Context, work string, count, floats int) er
 	if err := os.MkdirAll(runs, 0o755); err != nil {
 		return err
 	}
-	for i := range count {
-		c := torchfile.Counting(floats, float32(i))
-		data, err := torchfile.Of(pickle.NewDict("state_dict", pickle.NewDict("w", torchfile.View(0, floats))), c)
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(filepath.Join(runs, fmt.Sprintf("m-%06d.pt", i)), data, 0o644); err != nil {
-			return err
-		}
+	// By another process: what this one has had in memory would count as that of its children.
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	if out, err := exec.CommandContext(ctx, self, "make", runs, strconv.Itoa(count), strconv.Itoa(floats)).CombinedOutput(); err != nil {
+		return fmt.Errorf("make checkpoints: %w\n%s", err, out)
 	}
 	if err := u.config(work, "x"); err != nil {
 		return err
@@ -174,6 +173,28 @@ func (u *upload) bundles(ctx context.Context, work string, count, floats int) er
 		return fmt.Errorf("bundle: %w\n%.2000s", err, out)
 	}
 	return os.RemoveAll(filepath.Join(work, "runs", "r"))
+}
+
+// makeCheckpoints writes so many checkpoints of so many weights.
+func makeCheckpoints(dir, count, floats string) error {
+	n, err := strconv.Atoi(count)
+	if err != nil {
+		return err
+	}
+	weights, err := strconv.Atoi(floats)
+	if err != nil {
+		return err
+	}
+	for i := range n {
+		data, err := torchfile.Of(pickle.NewDict("state_dict", pickle.NewDict("w", torchfile.View(0, weights))), torchfile.Counting(weights, float32(i)))
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("m-%06d.pt", i)), data, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (u *upload) config(work, prefix string) error {

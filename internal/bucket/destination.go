@@ -138,7 +138,7 @@ func classify(err error) error {
 }
 
 // Holds tells whether a bundle has its name, and the archive is there. The error is a [*Conflict] when another has the
-// name, and [*Pruned] when it was removed on purpose.
+// name. Of one that was removed on purpose [Bucket.Publish] says so.
 func (b *Bucket) Holds(ctx context.Context, place, archive string) (bool, error) {
 	names, err := b.names(ctx, place)
 	if err != nil {
@@ -150,13 +150,6 @@ func (b *Bucket) Holds(ctx context.Context, place, archive string) (bool, error)
 		}
 	}
 	if len(names) == 0 {
-		t, err := b.tomb(ctx, place)
-		if err != nil {
-			return false, fmt.Errorf("look for %q: %w", place, err)
-		}
-		if t != nil {
-			return false, fmt.Errorf("look for %q: %w", place, &Pruned{*t})
-		}
 		return false, nil
 	}
 	for _, f := range names[0].Files {

@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/bundlewatch/bundlewatch/internal/objectstore"
@@ -41,7 +43,11 @@ type publication struct {
 }
 
 func (p *publication) run(ctx context.Context) error {
-	named, err := p.find(ctx)
+	t, err := p.tomb(ctx, p.local.place)
+	if err != nil || t != nil {
+		return buried(t, err)
+	}
+	named, err := p.own(ctx)
 	if err != nil {
 		return err
 	}
@@ -62,18 +68,6 @@ func (p *publication) run(ctx context.Context) error {
 		}
 	}
 	return errors.New("what was sent does not stay in the store")
-}
-
-// find looks for a tomb and a name. It returns the name where it is that of this bundle.
-func (p *publication) find(ctx context.Context) (*Name, error) {
-	t, err := p.tomb(ctx, p.local.place)
-	if err != nil {
-		return nil, err
-	}
-	if t != nil {
-		return nil, &Pruned{*t}
-	}
-	return p.own(ctx)
 }
 
 // own reads the name, nil where there is none. That of another archive is a [*Conflict].
@@ -100,16 +94,32 @@ func (p *publication) files(named *Name) []*localFile {
 }
 
 func (p *publication) sendAll(ctx context.Context, files []*localFile, named bool) error {
+	var sent atomic.Int64
+	err := forAll(ctx, files, func(ctx context.Context, f *localFile) error {
+		ok, err := p.send(ctx, p.local.place, f, named)
+		if ok {
+			sent.Add(1)
+		}
+		return err
+	})
+	p.result.Sent += int(sent.Load())
+	return err
+}
+
+// forAll does something for all files at once, and returns the first error, which ends the others.
+func forAll(ctx context.Context, files []*localFile, do func(context.Context, *localFile) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var group sync.WaitGroup
 	for _, f := range files {
-		sent, err := p.send(ctx, p.local.place, f, named)
-		if err != nil {
-			return err
-		}
-		if sent {
-			p.result.Sent++
-		}
+		group.Go(func() {
+			if err := do(ctx, f); err != nil {
+				cancel(err)
+			}
+		})
 	}
-	return nil
+	group.Wait()
+	return context.Cause(ctx)
 }
 
 // name writes the name and reads it, until it is there. Nothing is concluded from the status of the write alone.
@@ -183,14 +193,21 @@ func (p *publication) render(ctx context.Context) (Name, error) {
 // prove looks at all that the name names, now that it is there. It is false when something is missing that can be
 // sent again.
 func (p *publication) prove(ctx context.Context, named Name, files []*localFile) (whole bool, err error) {
-	whole, p.result.Attested, p.result.Host = true, true, named.Host
-	for _, f := range files {
+	var missing, unattested atomic.Bool
+	err = forAll(ctx, files, func(ctx context.Context, f *localFile) error {
 		s, err := p.look(ctx, p.dataKey(p.local.place, f.path), f)
-		if err != nil {
-			return false, err
+		if err == nil && !s.there {
+			missing.Store(true)
 		}
-		whole, p.result.Attested = whole && s.there, p.result.Attested && s.attested
+		if err == nil && !s.attested {
+			unattested.Store(true)
+		}
+		return err
+	})
+	if err != nil {
+		return false, err
 	}
+	whole, p.result.Attested, p.result.Host = !missing.Load(), !unattested.Load(), named.Host
 	for _, s := range named.Files {
 		if len(files) > 1 || s.Base() == files[0].name {
 			continue

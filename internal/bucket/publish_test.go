@@ -290,7 +290,10 @@ func TestLocalDamageIsNotUploaded(t *testing.T) {
 				flip(t, filepath.Join(h.dir, bundle.ArchiveName))
 				_, err := h.publish(t)
 				require.ErrorIs(t, err, ErrDamaged)
-				require.Empty(t, s.Keys(""))
+				require.Empty(t, s.Keys("lab/names/"))
+				for _, key := range s.Keys("") {
+					require.NotEqual(t, bundle.ArchiveName, filepath.Base(key))
+				}
 			})
 		}
 	}

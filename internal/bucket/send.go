@@ -41,9 +41,11 @@ func (b *Bucket) look(ctx context.Context, key string, f *localFile) (standing, 
 func (b *Bucket) send(ctx context.Context, place string, f *localFile, named bool) (sent bool, err error) {
 	key := b.dataKey(place, f.path)
 	stays := func(s standing) bool { return s.there && (named || s.age < freshFor) }
-	s, err := b.look(ctx, key, f)
-	if err != nil || stays(s) {
-		return false, err
+	var s standing
+	if named || f.size >= largeFile || f.plan(b.partSize) > 0 { // what is small is sent sooner than asked for
+		if s, err = b.look(ctx, key, f); err != nil || stays(s) {
+			return false, err
+		}
 	}
 	// A condition saves bytes, no more: what is there under this key and is not this file, or is old, is replaced.
 	fresh := !s.there && !b.claiming
@@ -60,7 +62,7 @@ func (b *Bucket) send(ctx context.Context, place string, f *localFile, named boo
 		case lookErr != nil:
 			return false, errors.Join(err, lookErr)
 		case stays(now):
-			return true, nil // another host was faster, or the answer was lost
+			return !errors.Is(err, objectstore.ErrExists), nil // another host was faster, or the answer was lost
 		case errors.Is(err, objectstore.ErrHash):
 			err = f.blame(ctx, err)
 		}
