@@ -66,6 +66,7 @@ func TestEachFaultAtEachCall(t *testing.T) {
 		require.NoError(t, err)
 		calls := s.Count()
 		require.Greater(t, calls, 10)
+		t.Logf("%s: %d faults at each of %d calls", name, len(objectserver.Faults), calls)
 		for _, f := range objectserver.Faults {
 			t.Run(fmt.Sprintf("%s, %s", name, f), func(t *testing.T) {
 				for n := 1; n <= calls; n++ {
@@ -146,6 +147,7 @@ func TestTwoHostsInterleaved(t *testing.T) {
 					}
 					requireTrue(t, s, a, b, same, resultA, resultB, errA, errB)
 				}
+				t.Logf("interleaved at each of %d calls", calls)
 			})
 		}
 	}
