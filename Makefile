@@ -6,11 +6,17 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 PREFIX ?= /usr/local
 DESTDIR ?=
 BINARY ?= bundlewatch
+# What makes the manual page and the completions: BINARY, unless that is for machines of another kind.
+SELF ?= $(BINARY)
 
-.PHONY: build install uninstall test race slow crash soak interop safety lint fuzz static systemd boot mounts store
+.PHONY: build install uninstall package test race slow crash soak interop safety lint fuzz static systemd boot mounts packages contrib page slurm registry store
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bundlewatch ./cmd/bundlewatch
+
+# What the binary itself writes, below $(PREFIX)/share.
+PAGES = man/man1/bundlewatch.1 bash-completion/completions/bundlewatch zsh/site-functions/_bundlewatch \
+  fish/vendor_completions.d/bundlewatch.fish
 
 # The binary of `make build`, the units, and what they need. Writes nothing to /etc, starts nothing; see
 # docs/operations.md for what to do next.
@@ -26,13 +32,27 @@ install:
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/sysctl.d systemd/sysctl.d/60-bundlewatch.conf
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/user-tmpfiles.d systemd/user-tmpfiles.d/bundlewatch.conf
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/bundlewatch/drop-ins systemd/drop-ins/*.conf
-	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/bundlewatch bundlewatch.toml README.md LICENSE docs/*.md
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/share/doc/bundlewatch/contrib/slurm contrib/slurm/*.sh
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/bundlewatch/contrib/kubernetes contrib/kubernetes/*
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/bundlewatch bundlewatch.toml README.md LICENSE
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/bundlewatch/docs docs/*.md
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/bundlewatch/contrib contrib/prometheus/rules.yml contrib/grafana/bundlewatch.json
+	install -d $(patsubst %/,%,$(addprefix $(DESTDIR)$(PREFIX)/share/,$(dir $(PAGES))))
+	$(abspath $(SELF)) man >$(DESTDIR)$(PREFIX)/share/man/man1/bundlewatch.1
+	$(abspath $(SELF)) completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/bundlewatch
+	$(abspath $(SELF)) completion zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_bundlewatch
+	$(abspath $(SELF)) completion fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/bundlewatch.fish
+	cd $(DESTDIR)$(PREFIX)/share && chmod 644 $(PAGES)
 
 # Takes away what `install` put there; bundles, configs and drop-ins in /etc stay.
 uninstall:
 	cd $(DESTDIR)$(PREFIX) && rm -rf share/doc/bundlewatch && rm -f bin/bundlewatch lib/systemd/system/bundlewatch.service \
 	  lib/systemd/user/bundlewatch-user.service lib/sysusers.d/bundlewatch.conf lib/tmpfiles.d/bundlewatch.conf \
-	  lib/sysctl.d/60-bundlewatch.conf share/user-tmpfiles.d/bundlewatch.conf
+	  lib/sysctl.d/60-bundlewatch.conf share/user-tmpfiles.d/bundlewatch.conf $(addprefix share/,$(PAGES))
+
+# deb and rpm in dist/, with the list of what the binary is made of; see packaging/build.sh.
+package:
+	packaging/build.sh
 
 test:
 	go test ./...
@@ -42,7 +62,7 @@ race:
 
 # What takes minutes or gigabytes.
 slow:
-	BUNDLEWATCH_SLOW=1 go test -count=1 -timeout 20m $(TESTFLAGS) ./internal/bundle ./internal/tidy ./test/...
+	BUNDLEWATCH_SLOW=1 go test -count=1 -timeout 20m $(TESTFLAGS) ./internal/bundle ./internal/page ./internal/tidy ./test/...
 
 # Ten trainers for SOAK against the daemon with the race detector; `slow` does it for a minute.
 SOAK ?= 10m
@@ -61,6 +81,10 @@ interop:
 # Gives hostile files to the binary under strace; see test/safety/run.sh for what it needs and installs.
 safety:
 	test/safety/run.sh
+
+# Looks at the status page with headless Chromium; see test/page/run.sh for what it needs and installs.
+page:
+	test/page/run.sh
 
 lint:
 	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
@@ -82,9 +106,17 @@ static: build
 systemd:
 	test/systemd/verify.sh
 
+# Has promtool check the alert rules and the dashboard's queries; see test/contrib/run.sh.
+contrib:
+	test/contrib/run.sh
+
 # Runs the service under a real systemd; see test/systemd/boot.sh for what it needs and installs.
 boot:
 	test/systemd/boot.sh
+
+# Builds the packages and installs the deb under a real systemd; see test/systemd/package.sh for what it needs and installs.
+packages:
+	test/systemd/package.sh
 
 # Watches FUSE mounts that come, go and hang; see test/mounts/run.sh for what it needs and installs.
 mounts:
@@ -94,3 +126,11 @@ mounts:
 # make store STOREFLAGS=--all is the long form.
 store:
 	test/store/run.sh $(STOREFLAGS)
+
+# Pushes to a real registry and pulls with other people's clients; see test/registry/run.sh for what it needs and fetches.
+registry:
+	test/registry/run.sh
+
+# Drains in the epilog of a real Slurm node on loopback; see test/slurm/run.sh for what it needs and installs.
+slurm:
+	test/slurm/run.sh

@@ -92,9 +92,14 @@ func (d *daemon) stop() error {
 }
 
 // rss returns the resident memory of the daemon in bytes.
-func (d *daemon) rss() int64 {
+func (d *daemon) rss() int64 { return d.memory("VmRSS") }
+
+// peak returns what it was at most.
+func (d *daemon) peak() int64 { return d.memory("VmHWM") }
+
+func (d *daemon) memory(what string) int64 {
 	var kib int64
-	_, _ = fmt.Sscan(strings.TrimSuffix(field(fmt.Sprintf("/proc/%d/status", d.cmd.Process.Pid), `VmRSS:\s*(.*)`), " kB"), &kib)
+	_, _ = fmt.Sscan(strings.TrimSuffix(field(fmt.Sprintf("/proc/%d/status", d.cmd.Process.Pid), what+`:\s*(.*)`), " kB"), &kib)
 	return kib << 10
 }
 

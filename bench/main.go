@@ -4,7 +4,7 @@
 //	bench/run.sh                   installs the peers where it can, and runs everything in its short form
 //	go run ./bench -full           2 x 4 GiB, 100,000 directories: takes about an hour and 60 GiB
 //	go run ./bench -quick          2 x 64 MiB alone
-//	go run ./bench -only pack      one part: pack, share, scan, latency or victim
+//	go run ./bench -only pack      one part: pack, share, scan, published, latency or victim
 //	go run ./bench -write          also puts the tables into docs/benchmarks.md
 package main
 
@@ -63,7 +63,7 @@ var parts = []struct {
 	name    string
 	measure func(*bench) error
 }{
-	{"pack", (*bench).pack}, {"share", (*bench).share}, {"scan", (*bench).scan}, {"latency", (*bench).latency}, {"victim", (*bench).victim},
+	{"pack", (*bench).pack}, {"share", (*bench).share}, {"scan", (*bench).scan}, {"published", (*bench).published}, {"latency", (*bench).latency}, {"victim", (*bench).victim},
 }
 
 func partNames() (names []string) {

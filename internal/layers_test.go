@@ -21,12 +21,14 @@ const module = "github.com/bundlewatch/bundlewatch/"
 var layers = [][]string{
 	{"cmd/bundlewatch"},
 	{"internal/daemon"},
-	{"internal/bucket"},
-	{"internal/retention", "internal/backlog"},
+	{"internal/bucket", "internal/registry"},
+	{"internal/retention", "internal/backlog", "internal/page"},
 	{"internal/shelf"},
-	{"internal/layout", "internal/watch", "internal/pair", "internal/snapshot", "internal/bundle", "internal/store", "internal/status", "internal/tidy"},
+	{"internal/layout", "internal/watch", "internal/pair", "internal/snapshot", "internal/bundle", "internal/store", "internal/status", "internal/tidy",
+		"internal/notify"},
 	{"internal/checkpoint", "internal/pickle", "internal/config", "internal/pattern", "internal/zipfile", "internal/score", "internal/archivefile",
-		"internal/pagecache", "internal/tree", "internal/lease", "internal/objectstore"},
+		"internal/pagecache", "internal/tree", "internal/lease", "internal/signature", "internal/manual", "internal/provenance", "internal/twinsum",
+		"internal/objectstore"},
 }
 
 var siblings = map[string][]string{
@@ -35,14 +37,17 @@ var siblings = map[string][]string{
 }
 
 // banned are imports that no package has outside of its tests: a checkpoint is never run, nothing is sent
-// anywhere, and the binary carries no test code.
+// anywhere that the config does not name, and the binary carries no test code.
 var banned = []string{"os/exec", "net/http", "plugin", "testing", "github.com/stretchr/testify", "go.uber.org/goleak"}
 
 // excepted are packages that have what is banned elsewhere.
 var excepted = map[string][]string{
-	"internal/status":      {"net/http"}, // metrics and health on a listener that is off by default, and the status socket
-	"internal/objectstore": {"net/http"}, // the stores of the config, and nobody else
-	"internal/tidy":        {"os/exec"},  // the git of the host, which knows which strays are tracked
+	"internal/registry":    {"net/http"},            // registries that the config or the command line names
+	"internal/status":      {"net/http"},            // metrics and health on a listener that is off by default, and the status socket
+	"internal/tidy":        {"os/exec"},             // the git of the host, which knows which strays are tracked
+	"internal/notify":      {"net/http", "os/exec"}, // the webhooks and commands that [[notify]] names; none without it
+	"internal/page":        {"net/http"},            // answers on that listener
+	"internal/objectstore": {"net/http"},            // the stores of the config, and nobody else
 }
 
 func layerOf(pkg string) int {
@@ -143,6 +148,9 @@ func TestViolation(t *testing.T) {
 		{"internal/daemon", "net/http", false},
 		{"cmd/bundlewatch", "net/http", false},
 		{"internal/status", "net/http", true},
+		{"internal/notify", "net/http", true},
+		{"internal/notify", "os/exec", true},
+		{"internal/notify", module + "internal/status", false},
 		{"internal/status", "net/http/pprof", false},
 		{"internal/status", "os/exec", false},
 		{"internal/status", module + "internal/watch", false},

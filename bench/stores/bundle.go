@@ -37,7 +37,7 @@ func makeBundle(dir string) (string, error) {
 		return "", err
 	}
 	m, err := bundle.Pack(context.Background(), to, &bundle.Contents{Watch: "w", Key: "r/1", Params: pickle.NewDict(), ParamsSource: "none",
-		Parts: []bundle.Part{bundle.Model(model, bundle.Member{Role: "m", Payload: bundle.PayloadExtracted, StateDict: "state_dict", Tensors: s.Tensors,
+		Parts: []bundle.Part{bundle.Model(model, bundle.Member{Role: "m", Payload: bundle.PayloadExtracted, StateDict: "state_dict", Tensors: checkpoint.ListTensors(s.Tensors()),
 			Source: &bundle.Source{Path: "/r/1"}, Evidence: &bundle.Evidence{Quiet: "1s"}})}}, nil)
 	if err != nil {
 		return "", err

@@ -36,13 +36,15 @@ var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"bindmount":     bindMount,
 	"hangmount":     hangMount,
 	"unhang":        unhang,
-	"notify":        notify,
+	"notify":        notifySocket,
+	"webhook":       webhook,
 	"httpget":       httpGet,
 	"until":         untilSays,
 	"manyhalves":    manyHalves,
 	"descriptors":   descriptors,
 	"objectstore":   objectStore,
 	"storeis":       storeIs,
+	"registry":      ociRegistry,
 }
 
 // condition answers the conditions of scripts.

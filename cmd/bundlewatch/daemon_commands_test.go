@@ -66,8 +66,8 @@ func unhang(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(unix.Unmount(ts.MkAbs(args[0]), unix.MNT_DETACH))
 }
 
-// notify makes daemons that are started later tell FILE what they tell systemd, one message after the other.
-func notify(ts *testscript.TestScript, neg bool, args []string) {
+// notifySocket makes daemons that are started later tell FILE what they tell systemd, one message after the other.
+func notifySocket(ts *testscript.TestScript, neg bool, args []string) {
 	arguments(ts, neg, args, 1, "notify FILE")
 	dir, err := os.MkdirTemp("", "notify") // the path of a socket must be short
 	ts.Check(err)
@@ -173,4 +173,34 @@ func descriptors(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("%d descriptors, want at most %d", len(names), most)
 	}
 	ts.Logf("%d descriptors", len(names))
+}
+
+// webhook starts a receiver of notifications, whose address it puts into $HOOK. It answers with the code that ends the
+// path, and writes a line of code, signature and body to FILE for each.
+func webhook(ts *testscript.TestScript, neg bool, args []string) {
+	arguments(ts, neg, args, 1, "webhook FILE")
+	log, err := os.Create(ts.MkAbs(args[0]))
+	ts.Check(err)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		code, err := strconv.Atoi(filepath.Base(r.URL.Path))
+		if err != nil {
+			code = http.StatusOK
+		}
+		fmt.Fprintf(log, "%d %s %s", code, r.Header.Get("Bundlewatch-Signature"), body)
+		w.WriteHeader(code)
+	})}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = server.Serve(listener) // it ends with Close
+	}()
+	ts.Defer(func() {
+		server.Close()
+		<-ended
+		log.Close()
+	})
+	ts.Setenv("HOOK", "http://"+listener.Addr().String())
 }

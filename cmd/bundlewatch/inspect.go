@@ -2,11 +2,14 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 
@@ -60,6 +63,10 @@ func showInspection(in *bundle.Inspection, asJSON bool) error {
 	if m := in.Manifest; m != nil {
 		fmt.Fprintf(w, "watch %s\tkey %s\tversion %d\n", visible(m.Watch), visible(m.Key), m.Version)
 		fmt.Fprintf(w, "made by %s\ton %s\tat %s\n", visible(m.Tool), visible(m.Provenance.Host), m.Provenance.Published.Format("2006-01-02 15:04:05Z07:00"))
+		showProvenance(w, m.Provenance)
+		if by := m.Provenance.SignedBy; by != "" {
+			fmt.Fprintf(w, "signed\twith %.64s, it says: bundlewatch verify --key proves it\n", visible(by))
+		}
 		for _, n := range m.Notes {
 			fmt.Fprintf(w, "note\t%s\n", visible(n))
 		}
@@ -81,6 +88,18 @@ func showInspection(in *bundle.Inspection, asJSON bool) error {
 		fmt.Fprintf(w, "\nparams\n  %s\n", visibleJSON(indented.String()))
 	}
 	return w.Flush()
+}
+
+func showProvenance(w io.Writer, p bundle.Provenance) {
+	for _, r := range p.Git {
+		fmt.Fprintf(w, "code\t%s\t%s on %s, changed: %s\n", visible(r.Path), visible(cmp.Or(r.Commit, "no commit")), visible(cmp.Or(r.Branch, "no branch")), visible(r.Dirty))
+	}
+	for _, g := range p.GPUs {
+		fmt.Fprintf(w, "gpu\t%s\t%s\n", visible(g.Bus), visible(cmp.Or(g.Name, g.IDs)))
+	}
+	for _, writer := range p.Writers {
+		fmt.Fprintf(w, "writer\tpid %d, %s\t%s\n", writer.PID, visible(cmp.Or(writer.User, strconv.Itoa(int(writer.UID)))), visible(cmp.Or(writer.Exe, writer.Command)))
+	}
 }
 
 func showPickle(w *tabwriter.Writer, p bundle.PickleView) {

@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/bundlewatch/bundlewatch/internal/daemon"
+	"github.com/bundlewatch/bundlewatch/internal/status"
 )
 
 // documented is what docs/operations.md says of a line of the log.
@@ -48,7 +49,7 @@ func TestLogOfEvents(t *testing.T) {
 	for kind, line := range logLines {
 		var b bytes.Buffer
 		logEvent(zerolog.New(&b), daemon.Event{Kind: kind, Watch: "w", Key: "k", Role: "r", Path: "/p", Reason: "why", Waits: []string{"x"}, Notes: []string{"n"},
-			Root: "/r", To: "/t", Git: "tracked", Digest: "d", Destination: "lab"})
+			Root: "/r", To: "/t", Alert: string(status.AlertRunStalled), Target: "n", Git: "tracked", Digest: "d", Destination: "lab"})
 		var fields map[string]any
 		require.NoError(t, json.Unmarshal(b.Bytes(), &fields))
 		require.Contains(t, page, line.text)
@@ -91,7 +92,7 @@ func TestLogPageIsComplete(t *testing.T) {
 }
 
 // eventFields are written by logEvent, and "error" by Err.
-var eventFields = []string{"watch", "key", "role", "path", "reason", "waits", "root", "to", "git", "digest", "error", "destination"}
+var eventFields = []string{"watch", "key", "role", "path", "reason", "waits", "root", "to", "git", "digest", "error", "alert", "target", "destination"}
 
 var fieldMethods = map[string]bool{"Str": true, "Int": true, "Int64": true, "Float64": true, "Time": true, "Dur": true, "Bool": true, "Strs": true, "Stringer": true}
 

@@ -34,7 +34,7 @@ func main() { os.Exit(run(os.Args[1:])) }
 
 // run executes a command line and returns the exit code.
 func run(args []string) int {
-	debug.SetGCPercent(25) // memory is for training
+	saveMemory()
 	verb, rest := "help", []string{}
 	if len(args) > 0 {
 		verb, rest = args[0], args[1:]
@@ -59,6 +59,8 @@ func dispatch(ctx context.Context, verb string, args []string) error {
 		return runDaemon(ctx, args)
 	case "once":
 		return runOnce(ctx, args)
+	case "drain":
+		return runDrain(ctx, args)
 	case "check":
 		return runCheck(ctx, args)
 	case "status":
@@ -85,10 +87,24 @@ func dispatch(ctx context.Context, verb string, args []string) error {
 		return runPrune(ctx, args)
 	case "store":
 		return runStore(ctx, args)
+	case "push":
+		return runPush(ctx, args)
+	case "pull":
+		return runPull(ctx, args)
+	case "notify":
+		return runNotify(ctx, args)
+	case "keygen":
+		return runKeygen(args)
+	case "sign":
+		return runSign(ctx, args)
 	case "init":
 		return runInit(ctx, args)
 	case "tidy":
 		return runTidy(ctx, args)
+	case "completion":
+		return runCompletion(args)
+	case "man":
+		return runMan(args)
 	case "version", "--version", "-version":
 		fmt.Println(tool(), runtime.Version(), runtime.GOOS+"/"+runtime.GOARCH)
 		return nil

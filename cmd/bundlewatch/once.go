@@ -21,7 +21,7 @@ func runOnce(ctx context.Context, args []string) error {
 			return err
 		}
 		if term.IsTerminal(int(os.Stderr.Fd())) {
-			opts.Progress = newProgressBar(os.Stderr)
+			opts.Progress = newProgressBar(os.Stderr, "packing")
 		}
 		return daemon.Once(ctx, c, opts)
 	})
@@ -31,6 +31,9 @@ func runCheck(ctx context.Context, args []string) error {
 	return pass(ctx, "check", args, func(ctx context.Context, f flags, opts daemon.Options) error {
 		c, err := load(f.config)
 		if err != nil {
+			return err
+		}
+		if err := checkKey(c); err != nil {
 			return err
 		}
 		if !f.json {

@@ -15,6 +15,7 @@ import (
 type progressBar struct {
 	w     io.Writer
 	width func() int // of the terminal, in columns; 0 when it does not say
+	what  string     // is done
 	mu    sync.Mutex
 	name  string
 	total int64
@@ -24,8 +25,8 @@ type progressBar struct {
 }
 
 // newProgressBar shows progress on a terminal.
-func newProgressBar(terminal *os.File) *progressBar {
-	return &progressBar{w: terminal, width: func() int {
+func newProgressBar(terminal *os.File, what string) *progressBar {
+	return &progressBar{w: terminal, what: what, width: func() int {
 		columns, _, err := term.GetSize(int(terminal.Fd()))
 		if err != nil {
 			return 0
@@ -63,7 +64,7 @@ func (b *progressBar) line(now time.Time) string {
 	left := time.Duration(float64(b.total-done) / max(rate, 1) * float64(time.Second))
 	numbers := fmt.Sprintf("  %s of %s  %d%%  %s/s  ETA %s", size(done), size(b.total), 100*done/max(b.total, 1),
 		size(int64(rate)), left.Round(time.Second))
-	return "packing " + b.fit(b.name, len("packing ")+len(numbers)) + numbers
+	return b.what + " " + b.fit(b.name, len(b.what)+1+len(numbers)) + numbers
 }
 
 // fit leaves out the beginning of a name when the line has no room for it beside taken columns: a line

@@ -18,7 +18,7 @@ func later(b *progressBar) {
 
 func TestProgressShowsBytesRateAndTimeToGo(t *testing.T) {
 	var out bytes.Buffer
-	b := &progressBar{w: &out, width: func() int { return 0 }}
+	b := &progressBar{w: &out, what: "packing", width: func() int { return 0 }}
 	b.Begin("pairs", "run_1/03", 4<<30)
 	b.Advance(1)
 	require.Empty(t, out.String(), "a pack that is over at once shows nothing")
@@ -33,7 +33,7 @@ func TestProgressShowsBytesRateAndTimeToGo(t *testing.T) {
 func TestProgressFitsTheTerminal(t *testing.T) {
 	for _, width := range []int{20, 60, 80, 200} {
 		var out bytes.Buffer
-		b := &progressBar{w: &out, width: func() int { return width }}
+		b := &progressBar{w: &out, what: "packing", width: func() int { return width }}
 		b.Begin("unified", "run_cpu/épo que="+strings.Repeat("x", 90)+"02", 4<<30)
 		later(b)
 		b.Advance(1 << 30)

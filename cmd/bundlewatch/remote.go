@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -149,7 +151,7 @@ func attest(ctx context.Context, r *bucket.Remote, b *shelf.Bundle) error {
 }
 
 // verifyRemote proves the bundles at and below a URL: by what the store attests, or from all of their bytes.
-func verifyRemote(ctx context.Context, s *stores, url string, download, asJSON bool) error {
+func verifyRemote(ctx context.Context, s *stores, url string, p *prover, download, asJSON bool) error {
 	b, place, err := s.find(url)
 	if err != nil {
 		return err
@@ -158,7 +160,7 @@ func verifyRemote(ctx context.Context, s *stores, url string, download, asJSON b
 	verdict, found := error(nil), false
 	verify := func(r *bucket.Remote) error {
 		found = true
-		err := verifyOneRemote(ctx, remoteScheme+store+"/"+r.Name.Place, r, download, asJSON)
+		err := verifyOneRemote(ctx, remoteScheme+store+"/"+r.Name.Place, r, p, download, asJSON)
 		if errors.Is(err, errPartial) {
 			verdict = err
 			return nil
@@ -183,22 +185,26 @@ func verifyRemote(ctx context.Context, s *stores, url string, download, asJSON b
 	return verdict
 }
 
-func verifyOneRemote(ctx context.Context, url string, r *bucket.Remote, download, asJSON bool) error {
+func verifyOneRemote(ctx context.Context, url string, r *bucket.Remote, p *prover, download, asJSON bool) error {
 	if !download {
 		return showAttested(ctx, url, r, asJSON)
 	}
-	dir, err := os.MkdirTemp("", "bundlewatch-verify-")
+	above, err := os.MkdirTemp("", "bundlewatch-verify-")
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer os.RemoveAll(above)
+	dir := filepath.Join(above, path.Base(r.Name.Place)) // a signature is of a directory of that name
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
 	if err := checkRoom(dir, shelved("", r.Name).Archive.Bytes); err != nil {
 		return fmt.Errorf("verify %q: %w", url, err)
 	}
 	if err := r.Download(ctx, dir, nil); err != nil {
 		return fmt.Errorf("verify %q: %w", url, err)
 	}
-	report, err := bundle.Verify(ctx, dir)
+	report, err := p.report(ctx, dir, true)
 	if err != nil {
 		return fmt.Errorf("verify %q: %w", url, err)
 	}
@@ -217,21 +223,24 @@ func checkRoom(dir string, need int64) error {
 	return nil
 }
 
+// attested is the kind of what was proven by what the store says of it.
+const attested = "bundle in a store"
+
 // showAttested proves a bundle without its bytes.
 func showAttested(ctx context.Context, url string, r *bucket.Remote, asJSON bool) error {
 	problems, unattested, err := r.Prove(ctx)
 	if err != nil {
 		return fmt.Errorf("verify %q: %w", url, err)
 	}
-	report := &bundle.Report{Path: url, Kind: "bundle in a store", Bytes: shelved("", r.Name).Archive.Bytes, Problems: append([]string{}, problems...)}
+	report := &bundle.Report{Path: url, Kind: attested, Bytes: shelved("", r.Name).Archive.Bytes, Problems: append([]string{}, problems...)}
 	if len(unattested) > 0 {
 		report.Warnings = append(report.Warnings, fmt.Sprintf("the store holds %s, but attests no digest that can be compared without the bytes: see --download", strings.Join(unattested, ", ")))
 	}
-	for _, small := range []string{bundle.ManifestName, bundle.TreeName, bundle.SumsName} {
-		if len(problems) > 0 {
-			break
+	for _, f := range r.Name.Files {
+		if len(problems) > 0 || f.Base() == bundle.ArchiveName {
+			continue
 		}
-		if _, err := r.Small(ctx, small); err != nil {
+		if _, err := r.Small(ctx, f.Base()); err != nil {
 			report.Problems = append(report.Problems, err.Error())
 		}
 	}

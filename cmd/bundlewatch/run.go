@@ -3,12 +3,14 @@ package main
 import (
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
@@ -16,12 +18,17 @@ import (
 
 	"github.com/bundlewatch/bundlewatch/internal/config"
 	"github.com/bundlewatch/bundlewatch/internal/daemon"
+	"github.com/bundlewatch/bundlewatch/internal/status"
 )
 
 func runDaemon(ctx context.Context, args []string) error {
-	f, err := parse("run", args, true, false)
+	var atStop time.Duration
+	f, err := parse("run", args, true, false, func(set *flag.FlagSet) { set.DurationVar(&atStop, "drain", 0, "") })
 	if err != nil {
 		return err
+	}
+	if atStop < 0 {
+		return &usageError{fmt.Sprintf("run: --drain %s is less than no time", atStop)}
 	}
 	if err := f.noPaths("run"); err != nil {
 		return err
@@ -38,6 +45,7 @@ func runDaemon(ctx context.Context, args []string) error {
 		Load:    func() (*config.Config, error) { return load(c.Path) },
 		Reload:  reloads(),
 		Shown:   true,
+		AtStop:  atStop,
 	}
 	if err := d.Run(ctx, c); err != nil {
 		log.Error().Err(err).Msg("cannot go on")
@@ -141,6 +149,13 @@ var logLines = map[daemon.Kind]logLine{
 	daemon.SendFailing: {zerolog.ErrorLevel, "sending fails; it is tried again"},
 	daemon.SendHealed:  {zerolog.InfoLevel, "sending works again"},
 
+	daemon.Pruned:       {zerolog.InfoLevel, "archive pruned"},
+	daemon.PruneFailed:  {zerolog.ErrorLevel, "retention failed; it is tried again"},
+	daemon.AlertRaised:  {zerolog.WarnLevel, "alert"},
+	daemon.AlertCleared: {zerolog.InfoLevel, "alert is over"},
+	daemon.NotifyFails:  {zerolog.WarnLevel, "notification failed; it is tried again"},
+	daemon.NotifyWorks:  {zerolog.InfoLevel, "notifications work again"},
+
 	daemon.Tidied:       {zerolog.InfoLevel, "stray moved"},
 	daemon.TidyResolved: {zerolog.WarnLevel, "interrupted move brought to an end"},
 	daemon.TidyRefused:  {zerolog.WarnLevel, "stray not moved"},
@@ -156,8 +171,11 @@ func logEvent(log zerolog.Logger, e daemon.Event) {
 	if !ok {
 		return
 	}
+	if e.Alert != "" && e.Alert != string(status.AlertRunStalled) {
+		e.Reason = "" // it has a line of its own
+	}
 	line := log.WithLevel(kind.level)
-	for _, field := range []struct{ name, value string }{{"destination", e.Destination}, {"watch", e.Watch}, {"root", e.Root}, {"key", e.Key}, {"role", e.Role}, {"path", e.Path},
+	for _, field := range []struct{ name, value string }{{"alert", e.Alert}, {"target", e.Target}, {"destination", e.Destination}, {"watch", e.Watch}, {"root", e.Root}, {"key", e.Key}, {"role", e.Role}, {"path", e.Path},
 		{"to", e.To}, {"git", e.Git}, {"digest", e.Digest}, {"reason", e.Reason}, {"waits", strings.Join(e.Waits, "; ")}} {
 		if field.value != "" {
 			line = line.Str(field.name, field.value)
@@ -171,6 +189,9 @@ func logEvent(log zerolog.Logger, e daemon.Event) {
 	}
 	if e.Kind == daemon.Sent {
 		line = line.Int64("bytes", e.Bytes).Float64("seconds", e.Seconds)
+	}
+	if e.Kind == daemon.Pruned {
+		line = line.Int64("bytes", e.Bytes)
 	}
 	line.Msg(kind.text)
 }

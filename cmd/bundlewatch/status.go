@@ -173,6 +173,7 @@ func statusText(s *status.Snapshot) string {
 	if s.HTTP.Listen != "" {
 		fmt.Fprintf(&b, "http      %s\n", visible(s.HTTP.Listen))
 	}
+	b.WriteString(operatorText(s))
 	for _, p := range s.Problems {
 		fmt.Fprintf(&b, "problem   %s\n", visible(p))
 	}

@@ -15,10 +15,15 @@ import (
 const usage = `bundlewatch packs completed checkpoint pairs, with the config that produced them,
 into immutable archives (wts.h5.zip), from outside of the training process.
 
-  bundlewatch run     [--config F]            the daemon, until SIGTERM; SIGHUP reloads the config
+  bundlewatch run     [--config F] [--drain T]
+                                              the daemon, until SIGTERM; SIGHUP reloads the config;
+                                              with --drain SIGTERM drains first, for T at most
   bundlewatch once    [--config F] [--json]   bundle all that is complete now, then exit
   bundlewatch check   [--config F] [--json]   validate the config; show what matches, which sets are
                                               complete, what the others wait for; change nothing
+  bundlewatch drain   [--config F] [--job ID] [--timeout T] [--hook] [--json]
+                                              before a job dies or is requeued: bundle now what is
+                                              whole, and say what is safe to resume from
   bundlewatch status  [--config F] [--json] [--watch]
                                               what the running daemon does: roots, sets that wait and
                                               why, packs, the last bundles and refusals; 1 if none answers
@@ -26,6 +31,13 @@ into immutable archives (wts.h5.zip), from outside of the training process.
                                               prove bundles whole: a bundle's directory, an archive, or
                                               a directory with bundles below it; of a store what it
                                               attests, or with --download every byte
+  bundlewatch verify  --key PUB [--signature F] PATH... [--json]
+                                              and that each was signed with that key, holds exactly what
+                                              was signed, and nothing else
+  bundlewatch sign    BUNDLE [--key F] [--output F] [--config F] [--json]
+                                              a signature of a bundle, in a new file elsewhere
+  bundlewatch keygen  [FILE] [--curve P-256|P-384|P-521] [--json]
+                                              a key to sign with, and its public half
   bundlewatch inspect PATH [--json]           what a bundle, an archive or a checkpoint holds: entries,
                                               tensors, params, imports of every pickle
   bundlewatch ls      [s3://STORE/...] [--json] [--verify] [--sort key|published|size] [--reverse]
@@ -41,6 +53,14 @@ into immutable archives (wts.h5.zip), from outside of the training process.
                                               keep the archive of a bundle, whatever [retention] says
   bundlewatch prune   [--dry-run] [--json] [--watch W] [--run R]
                                               remove the archives that [retention] does not keep
+  bundlewatch push    BUNDLE REF [--ca-file F] [--credentials F] [--plain-http] [--json]
+                                              send a bundle to an OCI registry: host/repository:tag; without
+                                              a tag under one of its own. A tag is never overwritten
+  bundlewatch pull    REF DIR [--ca-file F] [--credentials F] [--plain-http] [--json]
+                                              bring one back, proved, into a new or empty directory
+  bundlewatch notify  [NAME...] [--config F] [--json]
+                                              send a test to the [[notify]] blocks, or to those named;
+                                              1 if one does not take it
   bundlewatch store prune s3://STORE/WATCH/KEY... [--reason TEXT] [--json]
                                               put tombs: the bundles go with a sweep a day later, and
                                               no host brings them back
@@ -54,18 +74,28 @@ into immutable archives (wts.h5.zip), from outside of the training process.
                                               --resume goes on after the storm guard stopped a block
   bundlewatch tidy undo DIR [--only NAME] [--json]
                                               put back what was moved to DIR and is still as it was
-  bundlewatch version
-  bundlewatch help
+  bundlewatch completion bash|zsh|fish        completions for a shell, on standard output
+  bundlewatch man                             this text as a manual page: bundlewatch man | man -l -
+  bundlewatch version                         the version, and what it was built with
+  bundlewatch help                            this text
 
-  --config F   the configuration file; else $BUNDLEWATCH_CONFIG, ./bundlewatch.toml,
-               /etc/bundlewatch/bundlewatch.toml, the first that is there
-  --json       one JSON object per line on standard output, and nothing else there
-  --watch      show it again every second, until interrupted
+  --config F       the configuration file; else $BUNDLEWATCH_CONFIG, ./bundlewatch.toml,
+                   /etc/bundlewatch/bundlewatch.toml, the first that is there
+  --json           one JSON object per line on standard output, and nothing else there
+  --watch          show it again every second, until interrupted
+  --ca-file F      certificates in PEM that are trusted besides the system's
+  --credentials F  a config.json as docker login writes it, instead of the usual places
+  --plain-http     without TLS, for a registry on this machine and no other
+
+  --job ID     drain: only what lies below $SLURM_JOB_WORK_DIR or what this job was seen writing
+  --timeout T  drain: end within this time, such as 90s; 60s unless given. Nothing is started in its last 5 s
+  --hook       drain: exit code 0 whatever happens, for an epilog
 
   A PATH or BUNDLE may be s3://STORE/WATCH/KEY, a bundle in the [[store]] of that name in the config; ls,
   latest and verify also take a folder of them.
 
   FILTER is any of:
+  --config F      whose artifact directory to look at; found as above when not given
   --artifacts D   the artifact directory, instead of the config's
   --watch W       of this watch
   --run R         of this run: what {run} captured
@@ -76,7 +106,8 @@ Results go to standard output, refusals, progress and logs to standard error: JS
 no terminal, with priorities under systemd.
 
 Exit codes: 0 all good; 1 it failed; 3 done in part: some sets, bundles or strays were refused, each
-named, or a bundle is not what it claims (verify, ls --verify), or what was compared differs (diff);
+named, or a bundle is not what it claims (verify, ls --verify), or what was compared differs (diff), or
+something is not durable yet (drain);
 64 wrong usage; 75 another instance holds the lock; 78 wrong config.
 `
 

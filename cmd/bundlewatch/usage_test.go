@@ -59,6 +59,11 @@ Each line is one JSON object with a field ` + "`event`" + `. Fields that are emp
 SHA-256 of the elements of either side), ` + "`" + `equal_tensors` + "`" + `, ` + "`" + `notes` + "`" + `. ` + "`" + `unpack --json` + "`" + ` writes ` + "`" + `path` + "`" + `, ` + "`" + `files` + "`" + `, ` + "`" + `bytes` + "`" + `; ` + "`" + `pin` + "`" + ` and ` + "`" + `unpin` + "`" + ` one object per
 bundle with ` + "`" + `pinned` + "`" + ` and ` + "`" + `changed` + "`" + `; ` + "`" + `prune` + "`" + ` and ` + "`" + `init` + "`" + ` see [retention](retention.md) and below.
 
+` + "`" + `drain --json` + "`" + ` writes one object per bundle (` + "`" + `event` + "`" + ` is ` + "`" + `bundle` + "`" + `: ` + "`" + `watch` + "`" + `, ` + "`" + `key` + "`" + `, ` + "`" + `path` + "`" + `, ` + "`" + `bytes` + "`" + `, ` + "`" + `seconds` + "`" + `, ` + "`" + `at` + "`" + `), one per set that is not durable
+(` + "`" + `left` + "`" + `: ` + "`" + `watch` + "`" + `, ` + "`" + `key` + "`" + `, ` + "`" + `state` + "`" + `, ` + "`" + `reasons` + "`" + `), and a last one (` + "`" + `drain` + "`" + `: ` + "`" + `job` + "`" + `, ` + "`" + `seconds` + "`" + `, ` + "`" + `bundled` + "`" + `, ` + "`" + `published_before` + "`" + `, ` + "`" + `left` + "`" + `, ` + "`" + `durable` + "`" + `, ` + "`" + `error` + "`" + `, ` + "`" + `resume` + "`" + `, which is
+null when nothing is safe: ` + "`" + `watch` + "`" + `, ` + "`" + `key` + "`" + `, ` + "`" + `bundle` + "`" + `, ` + "`" + `archive` + "`" + `, ` + "`" + `archive_sha256` + "`" + `, ` + "`" + `saved` + "`" + `, ` + "`" + `path` + "`" + `, ` + "`" + `sha256` + "`" + `, ` + "`" + `members` + "`" + ` with ` + "`" + `role` + "`" + `, ` + "`" + `path` + "`" + `, ` + "`" + `sha256` + "`" + ` and,
+where a file cannot be used, ` + "`" + `reason` + "`" + `). See [drain](drain.md).
+
 ## ls and latest: which state a bundle is in
 
 There is no database: every call looks at the artifact directory. A look costs a few small reads for each bundle, whatever the size of its
@@ -88,6 +93,16 @@ Exit codes: 0 no difference, 3 they differ, 1 one of them cannot be read.
 checked on the way. Entries become plain files below the directory, whatever the archive says; a name that would leave it, a name twice, or more
 bytes than the file system has room for refuse the archive. ` + "`" + `cat` + "`" + ` writes an entry as it is; to a terminal only printable text,
 unless ` + "`" + `--binary` + "`" + ` says otherwise.
+
+## sign, verify --key and keygen
+
+` + "`" + `keygen` + "`" + ` writes ` + "`" + `signing.pem` + "`" + `, or FILE, and beside it the public key with the ending ` + "`" + `.pub` + "`" + `. ` + "`" + `sign` + "`" + ` proves a bundle whole and signs all of its files with ` + "`" + `--key` + "`" + `, else
+with the key of the config; the signature goes to ` + "`" + `<base name of the bundle>.sig` + "`" + ` in the working directory, or to ` + "`" + `--output` + "`" + `, never into a
+bundle. Neither overwrites anything. ` + "`" + `verify --key` + "`" + ` checks ` + "`" + `model.sig` + "`" + ` of each bundle, or with ` + "`" + `--signature` + "`" + ` that file, before anything else of the
+bundle is looked at; a directory that is no bundle is taken too when it has a ` + "`" + `model.sig` + "`" + `, or with ` + "`" + `--signature` + "`" + `. See [signing.md](signing.md).
+
+` + "`" + `verify --json` + "`" + ` has ` + "`" + `signed_by` + "`" + `, the fingerprint of the key, where the signature holds. ` + "`" + `sign --json` + "`" + ` writes ` + "`" + `path` + "`" + `, ` + "`" + `signature` + "`" + `, ` + "`" + `files` + "`" + `, ` + "`" + `signed_by` + "`" + `; ` + "`" + `keygen --json` + "`" + `
+writes ` + "`" + `private` + "`" + `, ` + "`" + `public` + "`" + `, ` + "`" + `curve` + "`" + `, ` + "`" + `fingerprint` + "`" + `.
 
 ## init
 

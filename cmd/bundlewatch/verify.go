@@ -7,37 +7,50 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/bundlewatch/bundlewatch/internal/bundle"
 )
 
 func runVerify(ctx context.Context, args []string) error {
+	var key, detached string
 	var download bool
-	f, err := parse("verify", args, true, true, func(set *flag.FlagSet) { set.BoolVar(&download, "download", false, "") })
+	f, err := parse("verify", args, true, true, func(set *flag.FlagSet) {
+		set.StringVar(&key, "key", "", "")
+		set.StringVar(&detached, "signature", "", "")
+		set.BoolVar(&download, "download", false, "")
+	})
 	if err != nil {
 		return err
 	}
 	if len(f.paths) == 0 {
 		return &usageError{"verify needs a path: a bundle's directory, an archive, or a directory with bundles below it"}
 	}
+	if key != "" && !download && slices.ContainsFunc(f.paths, isRemote) {
+		return &usageError{"verify: --key reads all that was signed: give --download for what is in a store"}
+	}
+	p, err := newProver(key, detached, f.paths)
+	if err != nil {
+		return err
+	}
 	var verdict error
 	remote := &stores{config: f.config}
 	for _, path := range f.paths {
 		if isRemote(path) {
-			if err := verifyRemote(ctx, remote, path, download, f.json); err != nil && !errors.Is(err, errPartial) {
+			if err := verifyRemote(ctx, remote, path, p, download, f.json); err != nil && !errors.Is(err, errPartial) {
 				return err
 			} else if err != nil && verdict == nil {
 				verdict = err
 			}
 			continue
 		}
-		bundles, err := bundle.Find(path)
+		bundles, err := p.find(path)
 		if err != nil {
 			fmt.Fprintf(os.Stderr, "bundlewatch: error: %s\n", errorText(err))
 			verdict = errFailed
 		}
 		for _, b := range bundles {
-			err := verifyOne(ctx, b, f.json)
+			err := p.verify(ctx, b, b == path, f.json)
 			if ctx.Err() != nil {
 				return fmt.Errorf("verify %q: %w", b, ctx.Err())
 			}
@@ -49,8 +62,9 @@ func runVerify(ctx context.Context, args []string) error {
 	return verdict
 }
 
-func verifyOne(ctx context.Context, path string, asJSON bool) error {
-	r, err := bundle.Verify(ctx, path)
+// verify proves one bundle and tells the result.
+func (p *prover) verify(ctx context.Context, path string, named, asJSON bool) error {
+	r, err := p.report(ctx, path, named)
 	if err != nil {
 		if ctx.Err() == nil {
 			fmt.Fprintf(os.Stderr, "bundlewatch: error: verify %q: %s\n", path, errorText(err))
@@ -74,29 +88,31 @@ func showReport(r *bundle.Report, asJSON bool) error {
 	for _, w := range r.Warnings {
 		fmt.Fprintf(os.Stderr, "warning   %s: %s\n", visible(path), visible(w))
 	}
-	for _, p := range r.Problems {
-		fmt.Fprintf(os.Stderr, "bad       %s: %s\n", visible(path), visible(p))
-	}
 	if !r.OK() {
-		return errPartial
+		return showBad(r)
 	}
-	if !asJSON && r.Kind == "tombstone" {
-		if _, err := fmt.Printf("pruned    %s (only its manifest is left)\n", visible(path)); err != nil {
-			return fmt.Errorf("write results: %w", err)
-		}
+	if asJSON {
 		return nil
 	}
-	if !asJSON && r.Entries == 0 && r.Kind == "bundle in a store" {
-		if _, err := fmt.Printf("ok        %s (attested by the store, %s)\n", visible(path), size(r.Bytes)); err != nil {
-			return fmt.Errorf("write results: %w", err)
-		}
-		return nil
-	}
-	if !asJSON {
-		if _, err := fmt.Printf("ok        %s (%s, %s, %s, %s)\n", visible(path), r.Kind, count(r.Entries, "file"), count(r.Tensors, "tensor"),
-			size(r.Bytes)); err != nil {
-			return fmt.Errorf("write results: %w", err)
-		}
+	if _, err := fmt.Println(proven(r)); err != nil {
+		return fmt.Errorf("write results: %w", err)
 	}
 	return nil
+}
+
+// proven says on one line what was found.
+func proven(r *bundle.Report) string {
+	signed := ""
+	if r.SignedBy != "" {
+		signed = fmt.Sprintf(", signed with %.12s…", r.SignedBy)
+	}
+	switch r.Kind {
+	case "tombstone":
+		return fmt.Sprintf("pruned    %s (only its manifest is left%s)", visible(r.Path), signed)
+	case attested:
+		return fmt.Sprintf("ok        %s (attested by the store, %s)", visible(r.Path), size(r.Bytes))
+	case signedDirectory:
+		return fmt.Sprintf("ok        %s (%s, %s, %s%s)", visible(r.Path), r.Kind, count(r.Entries, "file"), size(r.Bytes), signed)
+	}
+	return fmt.Sprintf("ok        %s (%s, %s, %s, %s%s)", visible(r.Path), r.Kind, count(r.Entries, "file"), count(r.Tensors, "tensor"), size(r.Bytes), signed)
 }

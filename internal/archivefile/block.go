@@ -3,7 +3,7 @@ package archivefile
 import "unsafe"
 
 // BlockSize is the size of a full block in bytes.
-const BlockSize = 1 << 20
+const BlockSize = 1 << 19
 
 // Range is a part of the file, from begin up to end in bytes.
 type Range struct{ begin, end int64 }

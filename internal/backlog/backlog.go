@@ -221,7 +221,7 @@ func (b *Backlog) list(ctx context.Context) {
 	b.listing.running, b.listing.err = false, err
 	if err != nil {
 		b.listing.fails++
-		b.listing.next = time.Now().Add(backoff(b.listing.fails))
+		b.listing.next = time.Now().Add(Pause(b.listing.fails))
 		return
 	}
 	b.listing.done, b.listing.fails, b.listing.next = true, 0, time.Now().Add(relist)
@@ -287,8 +287,9 @@ func (b *Backlog) failed(ctx context.Context, it *item, bundle shelf.Bundle, err
 		b.queue.drop(it)
 	case isFinal(err):
 		b.worked() // it has answered
-		b.queue.refuse(it, err)
-		b.tell(Refused{Bundle: bundle, Err: err})
+		if b.queue.refuse(it, err) {
+			b.tell(Refused{Bundle: bundle, Err: err})
+		}
 	case ctx.Err() != nil:
 		b.queue.again(it)
 	default:

@@ -12,9 +12,9 @@ const (
 	drainPause = 2 * time.Second // while somebody waits for the backlog to be empty
 )
 
-// backoff is how long to wait after so many failures in a row: anything between nothing and twice the time before
+// Pause is how long to wait after so many failures in a row: anything between nothing and twice the time before
 // ("full jitter"), so that a thousand hosts do not come back in one moment.
-func backoff(fails int) time.Duration {
+func Pause(fails int) time.Duration {
 	most := mostPause
 	if fails < 10 {
 		most = min(most, firstPause<<max(0, fails-1))
@@ -22,9 +22,9 @@ func backoff(fails int) time.Duration {
 	return time.Duration(rand.Int64N(int64(most)) + 1)
 }
 
-// pause is backoff, shorter while somebody waits.
+// pause is [Pause], shorter while somebody waits.
 func (b *Backlog) pause(fails int) time.Duration {
-	p := backoff(fails)
+	p := Pause(fails)
 	if b.drains > 0 {
 		p = min(p, drainPause)
 	}

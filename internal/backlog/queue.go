@@ -28,6 +28,7 @@ type item struct {
 	done      int64     // bytes of the sending that is under way
 	begun     time.Time
 	reason    error // why it is refused
+	told      string
 	at        time.Time
 	again     bool // it was published again while it was busy
 }
@@ -147,6 +148,7 @@ func (q *queue) listed(found []*item) {
 			continue
 		case old != nil:
 			q.refusals--
+			it.told = old.told
 		}
 		q.items[it.place] = it
 		fresh = append(fresh, it)
@@ -243,15 +245,17 @@ func (q *queue) drop(it *item) {
 	}
 }
 
-// refuse keeps an item apart.
-func (q *queue) refuse(it *item, why error) {
+// refuse keeps an item apart, and returns whether the reason is a new one.
+func (q *queue) refuse(it *item, why error) (isNew bool) {
 	q.leave(it)
 	it.state, it.reason, it.at = refused, why, time.Now()
 	q.refusals++
+	isNew, it.told = it.told != why.Error(), why.Error()
 	if it.again {
 		it.again = false
 		q.found(it.place)
 	}
+	return isNew
 }
 
 // leave takes an item out of the unsent ones.

@@ -8,11 +8,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/bundlewatch/bundlewatch/internal/bundle"
 	"github.com/bundlewatch/bundlewatch/internal/objectstore"
@@ -86,7 +90,40 @@ func OpenLocal(dir, place string) (_ *Local, err error) {
 			return nil, err
 		}
 	}
-	return l, nil
+	return l, l.addSignature(dir)
+}
+
+// addSignature adds the file that not every bundle has, and that no digest is written of.
+func (l *Local) addSignature(dir string) error {
+	err := l.add(dir, bundle.SignatureName, "", l.archive+"/"+l.sums+"/")
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && l.head.Provenance.SignedBy == "":
+		return nil
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
+	case err != nil:
+		return err
+	}
+	f := l.files[len(l.files)-1]
+	if f.size > maxSmall {
+		return fmt.Errorf("%w: %s has %d bytes, more than the %d of any such file", ErrDamaged, f.name, f.size, maxSmall)
+	}
+	sum := sha256.New()
+	if _, err := io.Copy(sum, io.NewSectionReader(f.source, 0, f.size)); err != nil {
+		return fmt.Errorf("read %q: %w", f.file.Name(), err)
+	}
+	f.digest = hex.EncodeToString(sum.Sum(nil))
+	return nil
+}
+
+// has tells whether the small files that a name names are those of the bundle.
+func (l *Local) has(n *Name) bool {
+	if n.Sums != l.sums || len(n.Files) != len(l.files) {
+		return false
+	}
+	return !slices.ContainsFunc(n.Files, func(s Stored) bool {
+		return !slices.ContainsFunc(l.files, func(f *localFile) bool { return f.path == s.Path && f.digest == s.SHA256 })
+	})
 }
 
 func hexSum(data []byte) string {
@@ -95,7 +132,11 @@ func hexSum(data []byte) string {
 }
 
 func (l *Local) add(dir, name, digest, folder string) error {
-	f, err := os.Open(filepath.Join(dir, name))
+	// A link would make a file elsewhere part of the bundle; a pipe would be waited for.
+	f, err := os.OpenFile(filepath.Join(dir, name), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if errors.Is(err, unix.ELOOP) {
+		return fmt.Errorf("%w: %s is a symbolic link", ErrDamaged, name)
+	}
 	if err != nil {
 		return err
 	}

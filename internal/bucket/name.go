@@ -138,8 +138,8 @@ func (n Name) check(place string) error {
 		return fmt.Errorf("layout %d; this program knows %d", n.Layout, layoutVersion)
 	case n.Place != place:
 		return fmt.Errorf("it is that of %q", n.Place)
-	case !isDigest(n.Archive) || !isDigest(n.Sums) || len(n.Files) != 4:
-		return errors.New("it does not name the four files of a bundle by their digests")
+	case !isDigest(n.Archive) || !isDigest(n.Sums) || len(n.Files) < 4:
+		return errors.New("it does not name the files of a bundle by their digests")
 	}
 	seen := map[string]bool{}
 	for _, f := range n.Files {
@@ -152,10 +152,14 @@ func (n Name) check(place string) error {
 		}
 		seen[f.Base()] = true
 	}
-	for _, name := range []string{bundle.ArchiveName, bundle.ManifestName, bundle.TreeName, bundle.SumsName} {
+	must := []string{bundle.ArchiveName, bundle.ManifestName, bundle.TreeName, bundle.SumsName}
+	for _, name := range must {
 		if !seen[name] {
 			return fmt.Errorf("there is no %s among its files", name)
 		}
+	}
+	if more := len(seen) - len(must); more > 1 || more == 1 && !seen[bundle.SignatureName] {
+		return errors.New("it names files that no bundle has")
 	}
 	return nil
 }

@@ -87,7 +87,7 @@ func (p *publication) own(ctx context.Context) (ours *Name, err error) {
 
 // files are the files that the name needs: the archive alone where the small ones are those of another host.
 func (p *publication) files(named *Name) []*localFile {
-	if named != nil && named.Sums != p.local.sums {
+	if named != nil && !p.local.has(named) {
 		return p.local.files[:1]
 	}
 	return p.local.files

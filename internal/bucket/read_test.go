@@ -3,6 +3,7 @@ package bucket
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -60,6 +61,16 @@ func TestRangedFetchesLittle(t *testing.T) {
 	require.LessOrEqual(t, requests, int64(256/8+12))
 }
 
+// requireSame compares what is shown: a manifest holds its tensors in a form that cannot be compared.
+func requireSame(t *testing.T, want, got *bundle.Inspection) {
+	t.Helper()
+	a, err := json.Marshal(want)
+	require.NoError(t, err)
+	b, err := json.Marshal(got)
+	require.NoError(t, err)
+	require.JSONEq(t, string(a), string(b))
+}
+
 // Whoever looks into an archive pays for what is looked at.
 func TestInspectReadsDirectoryAndHeadersOnly(t *testing.T) {
 	s := serve(t)
@@ -74,7 +85,7 @@ func TestInspectReadsDirectoryAndHeadersOnly(t *testing.T) {
 	want, err := bundle.Inspect(h.dir)
 	require.NoError(t, err)
 	want.Path = in.Path
-	require.Equal(t, want, in)
+	requireSame(t, want, in)
 	require.Greater(t, in.Bytes, int64(16_000_000))
 	require.LessOrEqual(t, s.Count()-requests, 15)
 	require.LessOrEqual(t, s.Sent()-sent, int64(512<<10))

@@ -46,7 +46,7 @@ func packOf(t testing.TB, n int, seed float32, host string, partSize int64) stri
 	require.NoError(t, err)
 	dir := t.TempDir()
 	m, err := bundle.Pack(t.Context(), dir, &bundle.Contents{Watch: "ptycho", Key: "r7/epoch=3", Params: pickle.NewDict("N", int64(64)), ParamsSource: "none",
-		Parts: []bundle.Part{bundle.Model(model, bundle.Member{Role: "model", Payload: bundle.PayloadExtracted, StateDict: "state_dict", Tensors: s.Tensors,
+		Parts: []bundle.Part{bundle.Model(model, bundle.Member{Role: "model", Payload: bundle.PayloadExtracted, StateDict: "state_dict", Tensors: checkpoint.ListTensors(s.Tensors()),
 			Source: &bundle.Source{Path: "/run/x.ckpt"}, Evidence: &bundle.Evidence{Quiet: "1s"}})},
 		PartSize: partSize}, nil)
 	require.NoError(t, err)

@@ -139,7 +139,7 @@ func newModel(role string, c *checkpoint.Checkpoint) (*model, error) {
 	if c.IsTorch() {
 		if d, err := c.StateDict(""); err == nil {
 			m.sentinel = d.Sentinel != ""
-			m.tensors = d.Tensors
+			m.tensors = d.Tensors()
 			return m, nil
 		}
 	}

@@ -4,6 +4,7 @@
 //	bundle_manifest.json  what is in it, where it came from, and why it was thought complete
 //	archive_tree.txt      the archive's entries with their sizes, for people
 //	SHA256SUMS            digests of the three, for sha256sum -c
+//	model.sig             where bundles are signed: the signature of all the others
 //
 // The archive is deterministic: its bytes depend on the members, the frozen config and the params
 // alone. What differs between hosts and times is in the manifest beside it.
@@ -11,12 +12,16 @@
 // The archive's layout is that of PtychoPINN's loaders (ptycho_torch/model_manager.py).
 package bundle
 
+import "github.com/bundlewatch/bundlewatch/internal/signature"
+
 // Names of the files of a bundle.
 const (
 	ArchiveName  = "wts.h5.zip"
 	ManifestName = "bundle_manifest.json"
 	TreeName     = "archive_tree.txt"
 	SumsName     = "SHA256SUMS"
+	// SignatureName is the one that not every bundle has, and that SHA256SUMS does not list: it signs that file, too.
+	SignatureName = signature.FileName
 )
 
 // Names of the entries of an archive. Each role has a folder with ModelName and paramsName in it.

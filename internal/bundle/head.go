@@ -31,7 +31,25 @@ type Head struct {
 	Provenance struct {
 		Published time.Time `json:"published"`
 		Root      string    `json:"root"`
+		SignedBy  string    `json:"signed_by"`
+		Writers   []struct {
+			SlurmJob    string            `json:"slurm_job"`
+			Environment map[string]string `json:"environment"`
+		} `json:"writers"`
 	} `json:"provenance"`
+}
+
+// Jobs are the ids of the Slurm jobs whose processes were seen writing.
+func (h *Head) Jobs() []string {
+	var jobs []string
+	for _, w := range h.Provenance.Writers {
+		for _, id := range []string{w.SlurmJob, w.Environment["SLURM_JOB_ID"]} {
+			if id != "" && !slices.Contains(jobs, id) {
+				jobs = append(jobs, id)
+			}
+		}
+	}
+	return jobs
 }
 
 // HeadMember is what is needed of a member to judge a bundle without its tensors.
@@ -39,7 +57,8 @@ type HeadMember struct {
 	Role    string  `json:"role"`
 	Metrics Metrics `json:"metrics"`
 	Source  *struct {
-		Path string `json:"path"`
+		Path    string    `json:"path"`
+		ModTime time.Time `json:"mtime"`
 	} `json:"source"`
 }
 
@@ -53,6 +72,34 @@ func (h *Head) Run() string {
 		return dir
 	}
 	return ""
+}
+
+// Origin is what a manifest says of where the members come from.
+type Origin struct {
+	Key     string         `json:"key"`
+	Members []OriginMember `json:"members"`
+}
+
+// OriginMember is a member with its source, nil for a sentinel.
+type OriginMember struct {
+	Role        string  `json:"role"`
+	Source      *Source `json:"source"`
+	Fingerprint string  `json:"fingerprint"`
+}
+
+// Origin returns what the manifest says of where the members come from.
+func (m *Manifest) Origin() *Origin {
+	o := &Origin{Key: m.Key}
+	for _, member := range m.Members {
+		o.Members = append(o.Members, OriginMember{Role: member.Role, Source: member.Source, Fingerprint: member.Fingerprint})
+	}
+	return o
+}
+
+// ReadOrigin reads of a bundle's manifest what [Manifest.Origin] returns: a directory can have 100,000 bundles.
+func ReadOrigin(path string) (*Origin, error) {
+	o := &Origin{}
+	return o, readManifest(path, o)
 }
 
 // ReadHead reads a bundle's manifest without its tensors, and returns the bytes that it was read from for

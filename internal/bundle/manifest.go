@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/bundlewatch/bundlewatch/internal/checkpoint"
+	"github.com/bundlewatch/bundlewatch/internal/provenance"
 )
 
 // Schema is the version of the manifests' schema. It grows when a field changes its meaning or goes
@@ -46,20 +47,20 @@ const (
 
 // Member is what one role contributes.
 type Member struct {
-	Role        string              `json:"role" doc:"name of the role in the config"`
-	Digest                          // of the entry; of a directory: see Files
-	Files       []Digest            `json:"files,omitempty" doc:"of a directory: its files, as entries of the archive; then name ends in a slash, bytes is their sum, and sha256 is that of their lines as in SHA256SUMS"`
-	Payload     string              `json:"payload" doc:"\"verbatim\": the source file byte for byte; \"extracted\": its state_dict; \"sentinel\": no weights of its own"`
-	Source      *Source             `json:"source,omitempty" doc:"the file it was read from; absent for a sentinel"`
-	Format      checkpoint.Format   `json:"format,omitempty" doc:"format of the source, recognised by content"`
-	StateDict   string              `json:"state_dict" doc:"key of the source under which the state_dict is; \"\" when it is the whole"`
-	Tensors     []checkpoint.Tensor `json:"tensors" doc:"tensors of the entry: name, dtype, shape, bytes, storage (tied tensors share one), kind"`
-	Dropped     []string            `json:"dropped,omitempty" doc:"top-level keys of the source that did not travel"`
-	Imports     []string            `json:"foreign_imports,omitempty" doc:"names that the entry's pickle imports besides what tensors need (imports = \"warn\")"`
-	LeftBehind  []string            `json:"dropped_imports,omitempty" doc:"such names in the parts of the source that did not travel"`
-	Evidence    *Evidence           `json:"evidence,omitempty" doc:"why the source was thought complete; absent for a sentinel"`
-	Metrics     Metrics             `json:"metrics,omitempty" doc:"numbers that the checkpoint's name, its own state and the run's CSV files give for it; see retention"`
-	Fingerprint string              `json:"fingerprint" doc:"SHA-256 over the entry's structure and saved CRCs: tells equal content without reading it"`
+	Role        string                `json:"role" doc:"name of the role in the config"`
+	Digest                            // of the entry; of a directory: see Files
+	Files       []Digest              `json:"files,omitempty" doc:"of a directory: its files, as entries of the archive; then name ends in a slash, bytes is their sum, and sha256 is that of their lines as in SHA256SUMS"`
+	Payload     string                `json:"payload" doc:"\"verbatim\": the source file byte for byte; \"extracted\": its state_dict; \"sentinel\": no weights of its own"`
+	Source      *Source               `json:"source,omitempty" doc:"the file it was read from; absent for a sentinel"`
+	Format      checkpoint.Format     `json:"format,omitempty" doc:"format of the source, recognised by content"`
+	StateDict   string                `json:"state_dict" doc:"key of the source under which the state_dict is; \"\" when it is the whole"`
+	Tensors     checkpoint.TensorList `json:"tensors" doc:"tensors of the entry: name, dtype, shape, bytes, storage (tied tensors share one), kind"`
+	Dropped     []string              `json:"dropped,omitempty" doc:"top-level keys of the source that did not travel"`
+	Imports     []string              `json:"foreign_imports,omitempty" doc:"names that the entry's pickle imports besides what tensors need (imports = \"warn\")"`
+	LeftBehind  []string              `json:"dropped_imports,omitempty" doc:"such names in the parts of the source that did not travel"`
+	Evidence    *Evidence             `json:"evidence,omitempty" doc:"why the source was thought complete; absent for a sentinel"`
+	Metrics     Metrics               `json:"metrics,omitempty" doc:"numbers that the checkpoint's name, its own state and the run's CSV files give for it; see retention"`
+	Fingerprint string                `json:"fingerprint" doc:"SHA-256 over the entry's structure and saved CRCs: tells equal content without reading it"`
 }
 
 // Source is the file a member was read from.
@@ -101,13 +102,19 @@ type Evidence struct {
 	Unchanged string `json:"unchanged" doc:"what was compared before the first and after the last byte was read"`
 }
 
-// Provenance is recorded as seen, never guessed.
+// Provenance is recorded as seen, never guessed: what could not be seen is absent. It is not in the archive.
 type Provenance struct {
 	Published time.Time `json:"published" doc:"when the bundle was written"`
 	Host      string    `json:"host" doc:"host name"`
 	Root      string    `json:"root" doc:"root of the watch"`
 	Shared    int64     `json:"shared_bytes" doc:"bytes of the archive that share disk space with their sources, where the file system can (XFS, btrfs)"`
 	GitCommit string    `json:"git_commit,omitempty" doc:"commit checked out in the repository that the run lies in, if any"`
+	SignedBy  string    `json:"signed_by,omitempty" doc:"fingerprint of the key that model.sig was made with, where bundles are signed. It proves nothing: bundlewatch verify --key does"`
+
+	Git     []provenance.Repository `json:"git,omitempty" doc:"repositories of the training code, as they were when the bundle was written; training may have begun with an earlier state"`
+	Kernel  string                  `json:"kernel,omitempty" doc:"name, release and machine of the host's kernel"`
+	GPUs    []provenance.GPU        `json:"gpus,omitempty" doc:"GPUs and accelerators that the kernel of the host shows"`
+	Writers []provenance.Writer     `json:"writers,omitempty" doc:"processes that were seen writing the members or other files of the run on the host; see operations"`
 }
 
 // innerManifest is bundlewatch/manifest.json inside of the archive: what must be known without the

@@ -5,12 +5,12 @@ import (
 	"crypto/sha256"
 	"errors"
 	"hash"
-	"io"
 	"os"
 	"sync"
 	"sync/atomic"
 
 	"github.com/bundlewatch/bundlewatch/internal/archivefile"
+	"github.com/bundlewatch/bundlewatch/internal/twinsum"
 )
 
 const (
@@ -24,9 +24,8 @@ const (
 // goroutine.
 type Progress func(bytes int64)
 
-// output is the archive being written. One goroutine fills its blocks from front to back; two others
-// digest them, for the entry that the bytes belong to and for the archive; others write what was
-// digested.
+// output is the archive being written. One goroutine fills its blocks from front to back; another
+// digests them, for the archive and for the entry that the bytes belong to; others write them.
 type output struct {
 	file     *archivefile.File
 	progress Progress
@@ -43,22 +42,22 @@ type output struct {
 	archive hash.Hash
 	entry   hash.Hash // of the bytes that are being filled, nil when nobody asked for it
 	parts   *partSums // nil when nobody asked for them
-	// toEntry, toArchive and toParts feed the digests, full the writers.
-	toEntry, toArchive, toParts chan view
-	full                        chan *block
-	digesting, writing          sync.WaitGroup
+	// views feed the digests, toParts that of the parts, full the writers.
+	views, toParts     chan view
+	full               chan *block
+	digesting, writing sync.WaitGroup
 }
 
-// block is written when all digests have passed it.
+// block is free again when it was digested and written.
 type block struct {
 	*archivefile.Block
 	pending atomic.Int32
 }
 
-// view is what a digest is to do next.
+// view is what the digests are to do next.
 type view struct {
-	data   []byte        // to be added to sum
-	sum    io.Writer     //
+	data   []byte        // to be added to the archive's digest
+	entry  hash.Hash     // and to this; nil for none
 	sealed *block        // was seen to its end
 	passed chan struct{} // is closed when all before was digested
 }
@@ -70,13 +69,12 @@ func newOutput(ctx context.Context, path string, size, partSize int64, progress 
 		return nil, err
 	}
 	o := &output{file: file, progress: progress, free: make(chan *block, maxBlocks), archive: sha256.New(),
-		toEntry: make(chan view, viewsInQueue), toArchive: make(chan view, viewsInQueue), full: make(chan *block, maxBlocks)}
+		views: make(chan view, viewsInQueue), full: make(chan *block, maxBlocks)}
 	o.ctx, o.stop = context.WithCancelCause(ctx)
-	o.digesting.Go(func() { o.digest(o.toEntry, nil) })
-	o.digesting.Go(func() { o.digest(o.toArchive, progress) })
+	o.digesting.Go(o.digest)
 	if partSize > 0 {
 		o.parts, o.toParts = newPartSums(partSize), make(chan view, viewsInQueue)
-		o.digesting.Go(func() { o.digest(o.toParts, nil) })
+		o.digesting.Go(o.digestParts)
 	}
 	for range writers {
 		o.writing.Go(o.write)
@@ -84,20 +82,38 @@ func newOutput(ctx context.Context, path string, size, partSize int64, progress 
 	return o, nil
 }
 
-func (o *output) digest(views <-chan view, progress Progress) {
-	for v := range views {
-		if len(v.data) > 0 {
-			_, _ = v.sum.Write(v.data) // digests do not fail
-			if progress != nil {
-				progress(int64(len(v.data)))
-			}
+func (o *output) digest() {
+	for v := range o.views {
+		if v.entry != nil {
+			twinsum.Write(o.archive, v.entry, v.data)
+		} else {
+			o.archive.Write(v.data)
+		}
+		if o.progress != nil && len(v.data) > 0 {
+			o.progress(int64(len(v.data)))
 		}
 		if v.passed != nil {
 			close(v.passed)
 		}
-		if v.sealed != nil && v.sealed.pending.Add(-1) == 0 {
-			o.full <- v.sealed
+		if v.sealed != nil {
+			o.passed(v.sealed)
 		}
+	}
+}
+
+func (o *output) digestParts() {
+	for v := range o.toParts {
+		_, _ = o.parts.Write(v.data) // digests do not fail
+		if v.sealed != nil {
+			o.passed(v.sealed)
+		}
+	}
+}
+
+// passed tells that one of those that need a block is done with it.
+func (o *output) passed(b *block) {
+	if b.pending.Add(-1) == 0 {
+		o.free <- b
 	}
 }
 
@@ -108,7 +124,7 @@ func (o *output) write() {
 				o.stop(err)
 			}
 		}
-		o.free <- b
+		o.passed(b)
 	}
 }
 
@@ -192,41 +208,32 @@ func (o *output) send() {
 	}
 	data := o.block.Since(o.sent)
 	o.sent = o.block.End()
-	o.toArchive <- view{data: data, sum: o.archive}
+	o.views <- view{data: data, entry: o.entry}
 	if o.parts != nil {
-		o.toParts <- view{data: data, sum: o.parts}
-	}
-	if o.entry != nil {
-		o.toEntry <- view{data: data, sum: o.entry}
+		o.toParts <- view{data: data}
 	}
 }
 
-// seal gives the block to the digests, and by them to the writers.
+// seal gives the block to the digests and to the writers.
 func (o *output) seal() {
 	if o.block == nil {
 		return
 	}
 	o.send()
-	queues := o.queues()
-	o.block.pending.Store(int32(len(queues)))
-	for _, q := range queues {
-		q <- view{sealed: o.block}
-	}
-	o.block = nil
-}
-
-// queues are those of all digests.
-func (o *output) queues() []chan view {
+	o.block.pending.Store(2)
 	if o.parts != nil {
-		return []chan view{o.toArchive, o.toParts, o.toEntry}
+		o.block.pending.Store(3)
+		o.toParts <- view{sealed: o.block}
 	}
-	return []chan view{o.toArchive, o.toEntry}
+	o.views <- view{sealed: o.block}
+	o.full <- o.block
+	o.block = nil
 }
 
 // settle waits until all entries that ended are digested.
 func (o *output) settle() {
 	passed := make(chan struct{})
-	o.toEntry <- view{passed: passed}
+	o.views <- view{passed: passed}
 	<-passed
 }
 
@@ -255,8 +262,9 @@ func (o *output) finish(err error) (int64, error) {
 	if err != nil {
 		o.stop(err)
 	}
-	for _, q := range o.queues() {
-		close(q)
+	close(o.views)
+	if o.parts != nil {
+		close(o.toParts)
 	}
 	o.digesting.Wait()
 	close(o.full)

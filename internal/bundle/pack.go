@@ -303,30 +303,6 @@ func (e *MemberError) Error() string { return fmt.Sprintf("copy member %q: %v", 
 
 func (e *MemberError) Unwrap() error { return e.Err }
 
-// Seal writes the manifest and the digests beside a packed archive and syncs them. It may be called
-// again with another manifest.
-func Seal(dir string, m *Manifest) error {
-	data, err := json.MarshalIndent(m, "", "  ")
-	if err != nil {
-		return fmt.Errorf("write %s: %w", ManifestName, err)
-	}
-	data = append(data, '\n')
-	tree, err := os.ReadFile(filepath.Join(dir, TreeName))
-	if err != nil {
-		return err
-	}
-	sums := renderSums([]Digest{digest(TreeName, tree), digest(ManifestName, data), m.Archive})
-	for name, content := range map[string][]byte{ManifestName: data, SumsName: sums} {
-		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
-		}
-		if err := writeFile(filepath.Join(dir, name), content); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // renderTree lists an archive's entries, largest sizes aligned, in the order of the archive.
 func renderTree(entries []Digest, size int64) []byte {
 	var b strings.Builder

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/bundlewatch/bundlewatch/internal/checkpoint"
+	"github.com/bundlewatch/bundlewatch/internal/provenance"
 )
 
 //go:generate go test -run TestManifestPage -update .
@@ -51,10 +52,12 @@ func manifestPage(t *testing.T) string {
 	}{
 		{"The object", Manifest{}}, {"`archive`, `config[]`", Digest{}}, {"`archive_parts`", Parts{}}, {"`members[]`", Member{}}, {"`members[].source`", Source{}}, {"`members[].source.files[]`", SourceFile{}},
 		{"`members[].evidence`", Evidence{}}, {"`provenance`", Provenance{}},
+		{"`provenance.git[]`", provenance.Repository{}}, {"`provenance.gpus[]`", provenance.GPU{}}, {"`provenance.writers[]`", provenance.Writer{}},
 	} {
 		fmt.Fprintf(&b, "\n## %s\n\n| field | type | meaning |\n|---|---|---|\n", section.title)
 		writeFields(t, &b, reflect.TypeOf(section.value))
 	}
+	fmt.Fprintf(&b, "\nNames of the environment that are recorded, and no others: `%s`.\n", strings.Join(provenance.Allowed, "`, `"))
 	tensor := reflect.TypeFor[checkpoint.Tensor]()
 	b.WriteString("\n## `members[].tensors[]`\n\n| field | meaning |\n|---|---|\n")
 	for _, row := range [][2]string{
@@ -87,6 +90,9 @@ func writeFields(t *testing.T, b *strings.Builder, typ reflect.Type) {
 			writeFields(t, b, f.Type)
 			continue
 		}
+		if !f.IsExported() {
+			continue
+		}
 		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
 		require.NotEmpty(t, f.Tag.Get("doc"), "%s.%s has no doc tag", typ.Name(), f.Name)
 		kind := kindOf(f.Type)
@@ -101,6 +107,8 @@ func kindOf(typ reflect.Type) string {
 	switch {
 	case typ.String() == "time.Time":
 		return "RFC 3339 time"
+	case typ == reflect.TypeFor[checkpoint.TensorList]():
+		return "array of object"
 	case typ.String() == "json.RawMessage":
 		return "object"
 	}

@@ -22,6 +22,8 @@ type Report struct {
 	Tensors  int      `json:"tensors"`
 	Problems []string `json:"problems"`
 	Warnings []string `json:"warnings,omitempty"`
+	// SignedBy is the fingerprint of the key that the signature was checked with.
+	SignedBy string `json:"signed_by,omitempty"`
 }
 
 // OK tells whether the bundle is what it claims to be.
@@ -39,7 +41,7 @@ func Find(path string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !info.IsDir() || looksLikeBundle(path) {
+	if !info.IsDir() || LooksLikeBundle(path) {
 		return []string{path}, nil
 	}
 	var found []string
@@ -55,7 +57,7 @@ func Find(path string) ([]string, error) {
 		if d.Name() == ".staging" || d.Name() == ".pins" || d.Name() == ".uploads" {
 			return filepath.SkipDir
 		}
-		if looksLikeBundle(p) {
+		if LooksLikeBundle(p) {
 			found = append(found, p)
 			return filepath.SkipDir
 		}
@@ -67,8 +69,8 @@ func Find(path string) ([]string, error) {
 	return found, err
 }
 
-// looksLikeBundle tells whether a directory has a file of a bundle. A directory of that name is part of a key.
-func looksLikeBundle(dir string) bool {
+// LooksLikeBundle tells whether a directory has a file of a bundle. A directory of that name is part of a key.
+func LooksLikeBundle(dir string) bool {
 	for _, name := range []string{ManifestName, SumsName, ArchiveName} {
 		if info, err := os.Lstat(filepath.Join(dir, name)); err == nil && !info.IsDir() {
 			return true
@@ -87,13 +89,14 @@ func Verify(ctx context.Context, path string) (*Report, error) {
 	r := &Report{Path: path, Problems: []string{}}
 	if !info.IsDir() {
 		r.Kind = "archive"
-		return r, r.verifyArchive(ctx, path, nil)
+		return r, r.verifyArchive(ctx, path, nil, nil)
 	}
 	if isForeign(path) {
-		return r, r.verifyArchive(ctx, filepath.Join(path, ArchiveName), nil)
+		return r, r.verifyArchive(ctx, filepath.Join(path, ArchiveName), nil, nil)
 	}
 	r.Kind = "bundle"
 	m := r.verifyDirectory(ctx, path)
+	listed := takeTensors(m)
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -101,7 +104,7 @@ func Verify(ctx context.Context, path string) (*Report, error) {
 	if _, err := os.Stat(archive); errors.Is(err, fs.ErrNotExist) {
 		return r, nil // pruned, or named by verifyDirectory
 	}
-	return r, r.verifyArchive(ctx, archive, m)
+	return r, r.verifyArchive(ctx, archive, m, listed)
 }
 
 // isForeign tells whether a directory holds an archive that another program wrote, such as the run
@@ -148,8 +151,9 @@ func (r *Report) verifyDirectory(ctx context.Context, dir string) *Manifest {
 			r.problem("%s has the SHA-256 %s, %s says %q", name, got.SHA256, SumsName, sums[name])
 		}
 	}
-	r.checkNothingElse(dir, append(present[:len(present):len(present)], SumsName, TombstoneName))
+	r.checkNothingElse(dir, append(present[:len(present):len(present)], SumsName, TombstoneName, SignatureName))
 	m := r.readManifest(filepath.Join(dir, ManifestName))
+	r.checkSignature(ctx, dir, m, sums)
 	if got := found[ArchiveName]; m != nil && got.Name != "" && got != m.Archive {
 		r.problem("%s says that the archive is %q of %d bytes with the SHA-256 %s, it is %q of %d bytes with %s", ManifestName,
 			m.Archive.Name, m.Archive.Bytes, m.Archive.SHA256, got.Name, got.Bytes, got.SHA256)
@@ -232,23 +236,30 @@ func (r *Report) readManifest(path string) *Manifest {
 
 // ReadManifest reads a bundle's manifest.
 func ReadManifest(path string) (*Manifest, error) {
+	m := &Manifest{}
+	if err := readManifest(path, m); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+func readManifest(path string, into any) error {
 	f, size, err := openFile(path)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer f.Close()
 	if size > maxManifest {
-		return nil, fmt.Errorf("read manifest %q: its %d bytes are more than the %d that are read", path, size, int64(maxManifest))
+		return fmt.Errorf("read manifest %q: its %d bytes are more than the %d that are read", path, size, int64(maxManifest))
 	}
 	data := make([]byte, size)
 	if _, err := io.ReadFull(f, data); err != nil {
-		return nil, fmt.Errorf("read manifest %q: %w", path, err)
+		return fmt.Errorf("read manifest %q: %w", path, err)
 	}
-	m := &Manifest{}
-	if err := parseManifest(data, m); err != nil {
-		return nil, fmt.Errorf("read manifest %q: %w", path, err)
+	if err := parseManifest(data, into); err != nil {
+		return fmt.Errorf("read manifest %q: %w", path, err)
 	}
-	return m, nil
+	return nil
 }
 
 // Limits of a manifest: a tensor takes about 150 bytes and 8 commas.

@@ -3,6 +3,7 @@ package bundle
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -16,8 +17,8 @@ import (
 )
 
 // verifyArchive proves an archive: its structure, every CRC, every pickle, and the manifests against
-// the content. m is the manifest beside it, nil when there is none.
-func (r *Report) verifyArchive(ctx context.Context, path string, m *Manifest) error {
+// the content. m is the manifest beside it, nil when there is none, and listed is what [takeTensors] took of it.
+func (r *Report) verifyArchive(ctx context.Context, path string, m *Manifest, listed []tensorSum) error {
 	f, size, err := openFile(path)
 	if err != nil {
 		return err
@@ -29,7 +30,7 @@ func (r *Report) verifyArchive(ctx context.Context, path string, m *Manifest) er
 		r.problem("%s: %v", ArchiveName, err)
 		return nil
 	}
-	v := &archiveVerifier{Report: r, archive: a, digests: make(map[string]Digest)}
+	v := &archiveVerifier{Report: r, archive: a, listed: listed, digests: make(map[string]Digest)}
 	if err := v.readEntries(ctx); err != nil {
 		return err
 	}
@@ -44,6 +45,7 @@ func (r *Report) verifyArchive(ctx context.Context, path string, m *Manifest) er
 type archiveVerifier struct {
 	*Report
 	*archive
+	listed  []tensorSum       // by member; nil without a manifest beside the archive
 	digests map[string]Digest // of the entries
 }
 
@@ -81,7 +83,7 @@ func (v *archiveVerifier) verifyOurs(m *Manifest, tree string) error {
 		v.compareTree(tree)
 	}
 	v.checkEntrySet(inner)
-	params := v.verifyRoles(inner, m)
+	params := v.verifyRoles(inner)
 	if m != nil {
 		v.compareParams(params, m)
 	}
@@ -170,7 +172,7 @@ func (v *archiveVerifier) checkEntrySet(inner *innerManifest) {
 }
 
 // verifyRoles checks manifest.dill, and model.pth and params.dill of every role. It returns the params.
-func (v *archiveVerifier) verifyRoles(inner *innerManifest, m *Manifest) any {
+func (v *archiveVerifier) verifyRoles(inner *innerManifest) any {
 	roles, err := v.roles()
 	if err != nil {
 		v.problem("%s: %v", rootManifestName, err)
@@ -181,11 +183,7 @@ func (v *archiveVerifier) verifyRoles(inner *innerManifest, m *Manifest) any {
 		if i >= len(roles) || roles[i] != member.Role {
 			v.problem("%s lists the models %q, the manifest has %q in place %d", rootManifestName, roles, member.Role, i+1)
 		}
-		var tensors []checkpoint.Tensor
-		if m != nil && i < len(m.Members) {
-			tensors = m.Members[i].Tensors
-		}
-		v.verifyModel(member, tensors, m != nil)
+		v.verifyModel(i, member)
 		p := v.checkPlain(member.Role + "/" + paramsName)
 		if i > 0 && v.digests[member.Role+"/"+paramsName].SHA256 != v.digests[inner.Members[0].Role+"/"+paramsName].SHA256 {
 			v.problem("%s of %q and %q differ", paramsName, inner.Members[0].Role, member.Role)
@@ -221,9 +219,9 @@ func (v *archiveVerifier) checkPlain(name string) any {
 }
 
 // verifyModel proves the torch zip of a role and compares its tensors with the manifest's.
-func (v *archiveVerifier) verifyModel(member innerMember, tensors []checkpoint.Tensor, compare bool) {
+func (v *archiveVerifier) verifyModel(i int, member innerMember) {
 	if len(member.Files) > 0 {
-		v.verifyTree(member, tensors, compare)
+		v.verifyTree(i, member)
 		return
 	}
 	e := v.directory.Find(member.Name)
@@ -239,23 +237,52 @@ func (v *archiveVerifier) verifyModel(member innerMember, tensors []checkpoint.T
 		v.problem("%s: its pickle imports %q besides what tensors need, the manifest says %q", e.Name, foreign, member.Imports)
 	}
 	v.warnOfImports(e.Name, c.Imports)
-	found, err := c.AllTensors()
+	found, err := c.ListAll()
 	if err != nil {
 		v.problem("%s: %v", e.Name, err)
 		return
 	}
-	v.compareTensors(e.Name, found, tensors, compare)
+	v.compareTensors(i, e.Name, found)
 }
 
-func (v *archiveVerifier) compareTensors(name string, found, listed []checkpoint.Tensor, compare bool) {
-	v.Tensors += len(found)
-	if compare && !sameTensors(found, listed) {
+// compareTensors holds the tensors of a member against those that the manifest beside the archive lists for it.
+func (v *archiveVerifier) compareTensors(i int, name string, found checkpoint.TensorList) {
+	v.Tensors += found.Len()
+	if v.listed == nil {
+		return
+	}
+	sum, err := sumTensors(found)
+	if err != nil || i >= len(v.listed) || v.listed[i] != sum {
 		v.problem("%s: its tensors are not those that the manifest lists", name)
 	}
 }
 
+// tensorSum is the SHA-256 of tensors as JSON, one per line.
+type tensorSum [sha256.Size]byte
+
+func sumTensors(l checkpoint.TensorList) (sum tensorSum, err error) {
+	h := sha256.New()
+	lines := json.NewEncoder(h)
+	err = l.Each(func(t checkpoint.Tensor) error { return lines.Encode(&t) })
+	return tensorSum(h.Sum(nil)), err
+}
+
+// takeTensors takes the tensors out of a manifest, of which they are the most, and returns what they are compared by; nil
+// without a manifest.
+func takeTensors(m *Manifest) []tensorSum {
+	if m == nil {
+		return nil
+	}
+	listed := make([]tensorSum, len(m.Members))
+	for i := range m.Members {
+		listed[i], _ = sumTensors(m.Members[i].Tensors) // parsed before
+		m.Members[i].Tensors = checkpoint.TensorList{}
+	}
+	return listed
+}
+
 // verifyTree proves the directory of a role by the rules of its format.
-func (v *archiveVerifier) verifyTree(member innerMember, tensors []checkpoint.Tensor, compare bool) {
+func (v *archiveVerifier) verifyTree(i int, member innerMember) {
 	var sum int64
 	for _, d := range member.Files {
 		sum += d.Bytes
@@ -272,7 +299,7 @@ func (v *archiveVerifier) verifyTree(member innerMember, tensors []checkpoint.Te
 		v.problem("%s: its pickles import %q besides what tensors need, the manifest says %q", member.Name, foreign, member.Imports)
 	}
 	v.warnOfImports(member.Name, t.ForeignImports())
-	v.compareTensors(member.Name, t.Tensors, tensors, compare)
+	v.compareTensors(i, member.Name, checkpoint.ListTensors(t.Tensors))
 }
 
 // warnOfImports names what a pickle imports besides what tensors need: to unpickle it is to run that.
@@ -290,12 +317,6 @@ func (v *archiveVerifier) openModel(e *zipfile.Entry) (*checkpoint.Checkpoint, e
 	}
 	defer done()
 	return c, c.CheckRecords()
-}
-
-func sameTensors(a, b []checkpoint.Tensor) bool {
-	x, errX := json.Marshal(a)
-	y, errY := json.Marshal(b)
-	return errX == nil && errY == nil && (bytes.Equal(x, y) || len(a)+len(b) == 0)
 }
 
 func (v *archiveVerifier) compareParams(params any, m *Manifest) {
@@ -380,9 +401,9 @@ func (v *archiveVerifier) verifyForeignModel(e *zipfile.Entry) {
 		return
 	}
 	v.warnOfImports(e.Name, c.Imports)
-	tensors, err := c.AllTensors()
+	tensors, err := c.ListAll()
 	if err != nil {
 		v.problem("%s: %v", e.Name, err)
 	}
-	v.Tensors += len(tensors)
+	v.Tensors += tensors.Len()
 }

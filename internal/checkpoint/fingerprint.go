@@ -4,22 +4,38 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"hash"
 )
 
 // Fingerprint identifies the content of a payload without reading the source: it is the SHA-256, in
 // hex, over the bytes made here and over size and saved CRC-32 of every range of the source.
-func (p *Payload) Fingerprint() string {
-	sum := sha256.New()
-	var head [13]byte
-	for _, s := range p.Segments {
-		head[0] = 0
-		if s.Literal != nil {
-			head[0] = 1
-		}
-		binary.LittleEndian.PutUint64(head[1:], uint64(s.Size))
-		binary.LittleEndian.PutUint32(head[9:], s.CRC32)
-		sum.Write(head[:])
-		sum.Write(s.Literal)
-	}
-	return hex.EncodeToString(sum.Sum(nil))
+func (p *Payload) Fingerprint() string { return p.fingerprint }
+
+type fingerprint struct {
+	sum hash.Hash
+	of  *whole // to which the last piece belonged
 }
+
+func newFingerprint() *fingerprint { return &fingerprint{sum: sha256.New()} }
+
+func (f *fingerprint) add(s Segment) {
+	if s.of == nil {
+		f.begin(s.Literal != nil, s.Size, s.CRC32)
+	} else if s.of != f.of {
+		f.begin(true, s.of.size, s.of.crc)
+	}
+	f.of = s.of
+	f.sum.Write(s.Literal)
+}
+
+func (f *fingerprint) begin(literal bool, size int64, crc uint32) {
+	var head [13]byte
+	if literal {
+		head[0] = 1
+	}
+	binary.LittleEndian.PutUint64(head[1:], uint64(size))
+	binary.LittleEndian.PutUint32(head[9:], crc)
+	f.sum.Write(head[:])
+}
+
+func (f *fingerprint) text() string { return hex.EncodeToString(f.sum.Sum(nil)) }

@@ -35,7 +35,7 @@ func openBytes(t testing.TB, data []byte) *Checkpoint {
 func flatten(t testing.TB, p *Payload) []byte {
 	t.Helper()
 	var out []byte
-	for _, s := range p.Segments {
+	for s := range p.Segments() {
 		if s.Literal != nil {
 			out = append(out, s.Literal...)
 			continue
@@ -77,7 +77,7 @@ func TestTensorsAsTorchSeesThem(t *testing.T) {
 			}
 			s, err := c.StateDict(selection)
 			require.NoError(t, err)
-			require.Equal(t, tensors, byName(s.Tensors))
+			require.Equal(t, tensors, byName(s.Tensors()))
 			require.Empty(t, ForeignIn(s.Value))
 
 			p, err := c.Extract(s)
@@ -86,7 +86,7 @@ func TestTensorsAsTorchSeesThem(t *testing.T) {
 			again := openBytes(t, out)
 			s2, err := again.StateDict("")
 			require.NoError(t, err)
-			require.Equal(t, tensors, byName(s2.Tensors))
+			require.Equal(t, tensors, byName(s2.Tensors()))
 
 			whole, err := c.Verbatim()
 			require.NoError(t, err)

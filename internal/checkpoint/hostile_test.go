@@ -82,8 +82,8 @@ func TestEmptyTensorsReachNowhere(t *testing.T) {
 		require.NoError(t, err)
 		d, err := c.StateDict("")
 		require.NoError(t, err)
-		require.Equal(t, shape, d.Tensors[0].Shape)
-		require.Zero(t, d.Tensors[0].Bytes)
+		require.Equal(t, shape, d.Tensors()[0].Shape)
+		require.Zero(t, d.Tensors()[0].Bytes)
 	}
 }
 
@@ -321,7 +321,7 @@ func FuzzOpen(f *testing.F) {
 		}
 		require.NoError(t, err)
 		if s2.Path == "" {
-			require.Equal(t, s.Tensors, s2.Tensors)
+			require.Equal(t, s.Tensors(), s2.Tensors())
 		}
 	})
 }

@@ -37,7 +37,7 @@ func TestLegacyFilesAsTorchSavedThem(t *testing.T) {
 			require.Empty(t, ForeignIn(s.Value))
 			extracted := requireRoundTrip(t, c, s)
 			requireSeen(t, extracted, tensors)
-			for _, tensor := range s.Tensors {
+			for _, tensor := range s.Tensors() {
 				sum := sha256.Sum256(elements(t, c, tensor))
 				require.Equal(t, tensors[tensor.Name].SHA256, hex.EncodeToString(sum[:]), tensor.Name)
 			}
@@ -55,7 +55,7 @@ func TestLegacySharingIsKept(t *testing.T) {
 		s, err := c.StateDict("")
 		require.NoError(t, err)
 		storage := map[string]string{}
-		for _, tensor := range requireRoundTrip(t, c, s).Tensors {
+		for _, tensor := range requireRoundTrip(t, c, s).Tensors() {
 			storage[tensor.Name] = tensor.Storage
 		}
 		for _, name := range []string{"tied_b", "transposed", "tail"} {
@@ -75,7 +75,7 @@ func TestLegacyFilesOfLightning(t *testing.T) {
 		s, err := c.StateDict("")
 		require.NoError(t, err)
 		require.Equal(t, path, s.Path)
-		require.NotEmpty(t, s.Tensors)
+		require.NotEmpty(t, s.Tensors())
 		requireRoundTrip(t, c, s)
 	}
 }
@@ -159,7 +159,7 @@ func TestLegacyViewsOfStorages(t *testing.T) {
 	s, err := c.StateDict("")
 	require.NoError(t, err)
 	requireRoundTrip(t, c, s)
-	require.Equal(t, "efgh", string(elements(t, c, s.Tensors[1])))
+	require.Equal(t, "efgh", string(elements(t, c, s.Tensors()[1])))
 
 	requireBroken(t, legacyOf(t, pickle.NewDict("w", tensorOf(v("2", 1, 2), 0, ints(2), ints(1))), legacyKeys(t, "1"), []byte(twoFloats)),
 		"a view of 2 elements at 1 of one that has 2")
@@ -259,7 +259,7 @@ func TestLegacyTars(t *testing.T) {
 		s, err := c.StateDict("")
 		require.NoError(t, err)
 		requireRoundTrip(t, c, s)
-		require.Equal(t, "efgh", string(elements(t, c, s.Tensors[0])))
+		require.Equal(t, "efgh", string(elements(t, c, s.Tensors()[0])))
 	}
 	list := openBytes(t, legacyTarOf(t, view, &pickle.List{Items: []any{tuple(ref(int64(3)))}}, 1))
 	tensors, err := list.AllTensors()

@@ -18,14 +18,20 @@ const (
 // listing is a list of tensors that stays within the limits.
 type listing struct {
 	tensors  []Tensor
+	count    int
 	bytes    int
-	expected int // tensors that may still come: with the first of them, room is made for all
+	expected int                // tensors that may still come: with the first of them, room is made for all
+	visit    func(Tensor) error // is given the tensors instead; nil when they are to be kept
 }
 
 func (l *listing) add(t Tensor) error {
 	l.bytes += len(t.Name) + 8*(len(t.Shape)+len(t.stride))
-	if len(l.tensors) == maxTensors || l.bytes > maxListingBytes {
+	if l.count == maxTensors || l.bytes > maxListingBytes {
 		return broken("more than %d tensors, or more than %d bytes of names and shapes", maxTensors, maxListingBytes)
+	}
+	l.count++
+	if l.visit != nil {
+		return l.visit(t)
 	}
 	if len(l.tensors) == cap(l.tensors) {
 		l.tensors = slices.Grow(l.tensors, min(max(l.expected, 1), maxTensors-len(l.tensors)))
@@ -91,7 +97,6 @@ func (l *tensorLister) listItems(items []any) error {
 }
 
 func (l *tensorLister) listValues(d *pickle.Dict) error {
-	l.expected = d.Len()
 	for k, item := range d.All() {
 		if err := l.below(k, item); err != nil {
 			return err

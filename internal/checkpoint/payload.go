@@ -3,9 +3,11 @@ package checkpoint
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
+	"iter"
 	"slices"
 
 	"github.com/bundlewatch/bundlewatch/internal/pickle"
@@ -19,6 +21,14 @@ type Segment struct {
 	Size    int64
 	CRC32   uint32
 	Record  string // the record of the source that the range is, for messages
+
+	of *whole // of which the literal is a piece; nil when it is a whole itself
+}
+
+// whole is a literal that is not in memory as one.
+type whole struct {
+	size int64
+	crc  uint32
 }
 
 // Name says what a segment is, for messages.
@@ -35,42 +45,120 @@ func (s Segment) Name() string {
 // Payload is a file to be written, laid out beforehand: its size and CRC-32 are known before the
 // source is read. Copying it reads each source byte once.
 type Payload struct {
-	Segments []Segment
-	Size     int64
-	CRC32    uint32
+	Size  int64
+	CRC32 uint32
 	// Source is the file that the ranges lie in; nil when all is literal.
 	Source io.ReaderAt
-	// Verbatim tells that the payload is the source file, byte for byte.
-	Verbatim bool
+
+	segments    iter.Seq[Segment] // may have empty ones
+	fingerprint string
 }
 
-func (p *Payload) literal(b []byte) {
-	p.add(Segment{Literal: b, Size: int64(len(b)), CRC32: crc32.ChecksumIEEE(b)})
-}
-
-func (p *Payload) add(s Segment) {
-	if s.Size == 0 {
-		return
+// newPayload finds out what is to be known beforehand of segments, which can be gone through again and again.
+func newPayload(source io.ReaderAt, segments iter.Seq[Segment]) *Payload {
+	p := &Payload{Source: source, segments: segments}
+	sum := newFingerprint()
+	for s := range p.Segments() {
+		if s.Literal != nil {
+			p.CRC32 = crc32.Update(p.CRC32, crc32.IEEETable, s.Literal)
+		} else {
+			p.CRC32 = zipfile.Combine(p.CRC32, s.CRC32, s.Size)
+		}
+		p.Size += s.Size
+		sum.add(s)
 	}
-	p.CRC32 = zipfile.Combine(p.CRC32, s.CRC32, s.Size)
-	p.Size += s.Size
-	p.Segments = append(p.Segments, s)
+	p.fingerprint = sum.text()
+	return p
 }
 
-// Verbatim lays out the whole file, byte for byte. What has no CRC of its own is read now: the bytes
-// between the records of a zip, compressed records (whose content is held against its CRC), and other formats
-// as a whole.
+// Segments yields the runs of bytes in their order. They are made anew each time, because there can be some hundred
+// thousand; a Literal is valid until the next one.
+func (p *Payload) Segments() iter.Seq[Segment] {
+	return func(yield func(Segment) bool) {
+		for s := range p.segments {
+			if s.Size > 0 && !yield(s) {
+				return
+			}
+		}
+	}
+}
+
+func literalSegment(b []byte) Segment {
+	return Segment{Literal: b, Size: int64(len(b)), CRC32: crc32.ChecksumIEEE(b)}
+}
+
+// Literal is a payload of bytes that are in memory.
+func Literal(b []byte) *Payload {
+	return newPayload(nil, func(yield func(Segment) bool) { yield(literalSegment(b)) })
+}
+
+// Verbatim lays out the whole file, byte for byte. What has no CRC of its own is read now, unless the source remembers
+// it: the bytes between the records of a zip, compressed records (whose content is held against its CRC), and other
+// formats as a whole.
 func (c *Checkpoint) Verbatim() (*Payload, error) {
-	p := &Payload{Source: c.source, Verbatim: true}
-	for _, e := range c.inFileOrder() {
-		if err := p.addRange(p.Size, e.Data-p.Size, ""); err != nil {
-			return nil, err
-		}
-		if err := c.addEntry(p, e); err != nil {
-			return nil, err
-		}
+	records := c.inFileOrder()
+	sums, err := rangesOf(c.source).ofWhole(func() ([]uint32, error) { return c.sumParts(records) })
+	if err != nil {
+		return nil, err
 	}
-	return p, p.addRange(p.Size, c.Size-p.Size, "")
+	return newPayload(c.source, func(yield func(Segment) bool) {
+		n := 0
+		eachPart(records, c.Size, func(part Segment, _ *zipfile.Entry) bool {
+			part.CRC32 = sums[n]
+			n++
+			return yield(part)
+		})
+	}), nil
+}
+
+// eachPart visits the parts of which a file consists: what is in front of a record, the record, and so on; last what
+// follows the last record. part has no CRC.
+func eachPart(records []*zipfile.Entry, size int64, visit func(part Segment, record *zipfile.Entry) bool) {
+	at := int64(0)
+	for _, e := range records {
+		if !visit(Segment{Offset: at, Size: e.Data - at}, nil) || !visit(Segment{Offset: e.Data, Size: e.Packed, Record: e.Name}, e) {
+			return
+		}
+		at = e.Data + e.Packed
+	}
+	visit(Segment{Offset: at, Size: size - at}, nil)
+}
+
+// sumParts returns the CRC-32 of the parts of the file. That of a record was saved, but for compressed ones, where it is
+// the content's, and not that of the bytes in the file.
+func (c *Checkpoint) sumParts(records []*zipfile.Entry) (sums []uint32, err error) {
+	sums = make([]uint32, 0, 2*len(records)+1)
+	near := zipfile.NewWindow(c.source, block) // records may be small
+	eachPart(records, c.Size, func(part Segment, e *zipfile.Entry) bool {
+		var sum uint32
+		switch {
+		case e != nil && e.Method == zipfile.Stored && !c.NoCRC:
+			sum = e.CRC32
+		case e != nil && e.Method != zipfile.Stored:
+			if err = checkEntry(c.source, e); err != nil {
+				return false
+			}
+			fallthrough
+		default:
+			sum, err = sumRange(near, part.Offset, part.Size)
+		}
+		sums = append(sums, sum)
+		return err == nil
+	})
+	return sums, err
+}
+
+// sumRange reads a range for its CRC-32.
+func sumRange(r io.ReaderAt, offset, size int64) (uint32, error) {
+	if size == 0 {
+		return 0, nil
+	}
+	sum := crc32.NewIEEE()
+	n, err := io.CopyBuffer(sum, io.NewSectionReader(r, offset, size), make([]byte, min(size, 1<<20)))
+	if err != nil || n < size {
+		return 0, fmt.Errorf("read %d bytes at %d: got %d: %w", size, offset, n, cmp.Or(err, io.ErrUnexpectedEOF))
+	}
+	return sum.Sum32(), nil
 }
 
 // inFileOrder returns the records of a zip as they lie in the file; none for other formats.
@@ -86,51 +174,9 @@ func (c *Checkpoint) inFileOrder() []*zipfile.Entry {
 	return entries
 }
 
-// addEntry adds a record of a zip. The saved CRC of a compressed one is its content's, not that of the bytes in
-// the file.
-func (c *Checkpoint) addEntry(p *Payload, e *zipfile.Entry) error {
-	if e.Method == zipfile.Stored {
-		return p.addBlob(blob{record: e.Name, offset: e.Data, size: e.Size, crc: e.CRC32, hasCRC: !c.NoCRC})
-	}
-	if err := checkEntry(c.source, e); err != nil {
-		return err
-	}
-	return p.addRange(e.Data, e.Packed, e.Name)
-}
-
-// segmentOf returns the segment of a run of bytes with the CRC that was saved for it, so that copying checks it. Without
-// one it is read now, unless the source remembers it.
-func (p *Payload) segmentOf(b blob) (Segment, error) {
-	s := Segment{Offset: b.offset, Size: b.size, CRC32: b.crc, Record: b.record}
-	if b.hasCRC || b.size == 0 {
-		return s, nil
-	}
-	memory := rangesOf(p.Source)
-	if known, ok := memory.get(b.offset, b.size); ok {
-		s.CRC32 = known
-		return s, nil
-	}
-	sum := crc32.NewIEEE()
-	if n, err := io.CopyBuffer(sum, io.NewSectionReader(p.Source, b.offset, b.size), make([]byte, min(b.size, 1<<20))); err != nil || n < b.size {
-		return s, fmt.Errorf("read %d bytes at %d: got %d: %w", b.size, b.offset, n, cmp.Or(err, io.ErrUnexpectedEOF))
-	}
-	s.CRC32 = sum.Sum32()
-	memory.put(b.offset, b.size, s.CRC32)
-	return s, nil
-}
-
-func (p *Payload) addBlob(b blob) error {
-	s, err := p.segmentOf(b)
-	if err == nil {
-		p.add(s)
-	}
-	return err
-}
-
-// addRange adds a range of the source whose CRC is not known: it is read for it.
-func (p *Payload) addRange(offset, size int64, record string) error {
-	return p.addBlob(blob{record: record, offset: offset, size: size})
-}
+// ForgetRecords gives up what is only needed to lay out the file as it is and to read its records: memory that grows with
+// their number.
+func (c *Checkpoint) ForgetRecords() { c.directory = nil }
 
 // Extract lays out a checkpoint that holds nothing but the given state_dict: the pickle is written
 // anew as protocol 2, the storages that it refers to travel raw. Shared storages stay shared.
@@ -170,88 +216,120 @@ const (
 // first, then byteorder, the storages, version. Whoever places the payload must put it at a multiple
 // of the block size, so that records stay congruent to the source.
 func assemble(value any, f *torchFile) (*Payload, error) {
-	data, err := pickle.Encode(value)
-	if err != nil {
+	a := &assembly{pickle: pickle.NewEncoding(value), byteOrder: "little"}
+	if err := a.pickle.Write(&a.whole); err != nil {
 		return nil, &Broken{Reason: fmt.Sprintf("its pickle cannot be written: %v", err), Err: err}
 	}
-	p := &Payload{}
-	l := &zipfile.Layout{}
-	addLiteral := func(name string, b []byte) {
-		h := zipfile.Header{Name: "archive/" + name, Size: int64(len(b)), CRC32: crc32.ChecksumIEEE(b), Place: zipfile.Place{Modulus: alignment}}
-		p.literal(l.Add(h))
-		p.literal(b)
+	if f == nil {
+		return newPayload(nil, a.segments), nil
 	}
-	addLiteral("data.pkl", data)
-	byteOrder := "little"
-	if f != nil {
-		p.Source, byteOrder = f.source, cmp.Or(f.byteOrder, byteOrder)
+	a.byteOrder = cmp.Or(f.byteOrder, a.byteOrder)
+	if err := a.takeStorages(f, value); err != nil {
+		return nil, err
 	}
-	addLiteral("byteorder", []byte(byteOrder))
-	if f != nil {
-		if err := f.addStorages(p, l, value); err != nil {
-			return nil, err
-		}
-	}
-	addLiteral("version", []byte("3\n"))
-	p.literal(l.End())
-	return p, nil
+	return newPayload(f.source, a.segments), nil
 }
 
-func (f *torchFile) addStorages(p *Payload, l *zipfile.Layout, value any) error {
-	storages, err := f.storagesOf(value)
-	if err != nil {
+// assembly is what a torch zip is made of.
+type assembly struct {
+	pickle    *pickle.Encoding
+	whole     whole // the pickle
+	byteOrder string
+	storages  []*blob
+	sums      []uint32 // their CRC-32
+	prefix    int      // bytes of their records' names in front of the key
+}
+
+func (a *assembly) takeStorages(f *torchFile, value any) (err error) {
+	if a.storages, err = f.storagesOf(value); err != nil {
 		return err
 	}
-	p.Segments = slices.Grow(p.Segments, 2*len(storages)+4) // with those behind the storages
-	for _, b := range storages {
-		segment, err := p.segmentOf(*b)
-		if err != nil {
+	a.prefix, a.sums = len(f.prefix), make([]uint32, len(a.storages))
+	for i, b := range a.storages {
+		if a.sums[i], err = f.sumOf(b); err != nil {
 			return err
 		}
-		h := zipfile.Header{Name: "archive/data/" + b.record[len(f.prefix):], Size: b.size, CRC32: segment.CRC32, Place: zipfile.Place{Modulus: alignment}}
-		if b.size >= shareable && b.offset%alignment == 0 {
-			h.Place = zipfile.Place{Modulus: block, Offset: b.offset}
-		}
-		p.literal(l.Add(h))
-		p.add(segment)
 	}
 	return nil
 }
 
+// sumOf returns the CRC-32 of a storage. Where none was saved it is read, unless the source remembers it.
+func (f *torchFile) sumOf(b *blob) (uint32, error) {
+	if b.hasCRC {
+		return b.crc, nil
+	}
+	return rangesOf(f.source).of(b.offset, b.size, func() (uint32, error) { return sumRange(f.source, b.offset, b.size) })
+}
+
+// segments yields the segments of the zip.
+func (a *assembly) segments(yield func(Segment) bool) {
+	l := zipfile.NewLayout(len(a.storages) + 3)
+	var scratch []byte
+	header := func(h zipfile.Header) bool {
+		h.Name = "archive/" + h.Name
+		scratch = l.AppendLocal(scratch[:0], h)
+		return yield(literalSegment(scratch))
+	}
+	literal := func(name string, b []byte) bool {
+		s := literalSegment(b)
+		return header(zipfile.Header{Name: name, Size: s.Size, CRC32: s.CRC32, Place: zipfile.Place{Modulus: alignment}}) && yield(s)
+	}
+	head := zipfile.Header{Name: "data.pkl", Size: a.whole.size, CRC32: a.whole.crc, Place: zipfile.Place{Modulus: alignment}}
+	if !header(head) || a.pickle.Write(pieces{&a.whole, yield}) != nil || !literal("byteorder", []byte(a.byteOrder)) {
+		return
+	}
+	for i, b := range a.storages {
+		h := zipfile.Header{Name: "data/" + b.record[a.prefix:], Size: b.size, CRC32: a.sums[i], Place: zipfile.Place{Modulus: alignment}}
+		if b.size >= shareable && b.offset%alignment == 0 {
+			h.Place = zipfile.Place{Modulus: block, Offset: b.offset}
+		}
+		if !header(h) || !yield(Segment{Offset: b.offset, Size: b.size, CRC32: a.sums[i], Record: b.record}) {
+			return
+		}
+	}
+	if literal("version", []byte("3\n")) {
+		yield(literalSegment(l.End()))
+	}
+}
+
+// Write counts the bytes of a whole.
+func (w *whole) Write(piece []byte) (int, error) {
+	w.size += int64(len(piece))
+	w.crc = crc32.Update(w.crc, crc32.IEEETable, piece)
+	return len(piece), nil
+}
+
+// pieces yields what is written as pieces of a whole.
+type pieces struct {
+	of    *whole
+	yield func(Segment) bool
+}
+
+var errStopped = errors.New("no more pieces are wanted")
+
+func (p pieces) Write(piece []byte) (int, error) {
+	if !p.yield(Segment{Literal: piece, Size: int64(len(piece)), of: p.of}) {
+		return 0, errStopped
+	}
+	return len(piece), nil
+}
+
 // Check reads what comes from the source, and holds it against the CRCs that copying would hold it against.
 func (p *Payload) Check(ctx context.Context) error {
-	for _, s := range p.Segments {
+	for s := range p.Segments() {
 		if s.Literal != nil {
 			continue
 		}
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		got, err := p.segmentOf(blob{record: s.Record, offset: s.Offset, size: s.Size})
+		got, err := sumRange(p.Source, s.Offset, s.Size)
 		if err != nil {
 			return err
 		}
-		if got.CRC32 != s.CRC32 {
-			return ErrCRC(s.Record, s.CRC32, got.CRC32)
+		if got != s.CRC32 {
+			return ErrCRC(s.Record, s.CRC32, got)
 		}
 	}
 	return nil
-}
-
-// StorageBytes returns how many bytes of the source travel in a payload.
-func (p *Payload) StorageBytes() int64 {
-	var n int64
-	for _, s := range p.Segments {
-		if s.Literal == nil {
-			n += s.Size
-		}
-	}
-	return n
-}
-
-// Literal is a payload of bytes that are in memory.
-func Literal(b []byte) *Payload {
-	p := &Payload{}
-	p.literal(b)
-	return p
 }

@@ -7,6 +7,7 @@ import "sync"
 type Ranges struct {
 	mu    sync.Mutex
 	known map[[2]int64]uint32 // by offset and size
+	whole []uint32            // of the parts that make up the file, in order; nil when they are not known
 }
 
 // remembering is a source that has a memory for the CRC-32 of its ranges.
@@ -20,24 +21,38 @@ func rangesOf(source any) *Ranges {
 	return nil
 }
 
-func (r *Ranges) get(offset, size int64) (sum uint32, known bool) {
+// of returns the CRC-32 of a range, which is read for it when it is not known.
+func (r *Ranges) of(offset, size int64, read func() (uint32, error)) (uint32, error) {
 	if r == nil {
-		return 0, false
+		return read()
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	sum, known = r.known[[2]int64{offset, size}]
-	return sum, known
+	if sum, known := r.known[[2]int64{offset, size}]; known {
+		return sum, nil
+	}
+	sum, err := read()
+	if err == nil {
+		if r.known == nil {
+			r.known = make(map[[2]int64]uint32)
+		}
+		r.known[[2]int64{offset, size}] = sum
+	}
+	return sum, err
 }
 
-func (r *Ranges) put(offset, size int64, sum uint32) {
+// ofWhole returns the CRC-32 of the parts that make up the file, which is read for them when they are not known.
+func (r *Ranges) ofWhole(read func() ([]uint32, error)) (sums []uint32, err error) {
 	if r == nil {
-		return
+		return read()
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.known == nil {
-		r.known = make(map[[2]int64]uint32)
+	if r.whole != nil {
+		return r.whole, nil
 	}
-	r.known[[2]int64{offset, size}] = sum
+	if sums, err = read(); err == nil {
+		r.whole = sums
+	}
+	return sums, err
 }

@@ -16,10 +16,23 @@ type StateDict struct {
 	Path string
 	// Sentinel is the role named by a sentinel dict {'_sentinel': role}, which has no tensors.
 	Sentinel string
-	// Tensors in the order of the dict.
-	Tensors []Tensor
+	// Count is the number of its values that are tensors.
+	Count int
 	// Extra are the keys whose values are no tensors.
 	Extra []string
+
+	file *torchFile
+}
+
+// Tensors returns the values that are tensors, in the order of the dict.
+func (s *StateDict) Tensors() []Tensor {
+	tensors := make([]Tensor, 0, s.Count)
+	for k, item := range mapping(s.Value).All() {
+		if t, isTensor, err := s.file.tensor(k.(string), item); isTensor && err == nil { // as it was found before
+			tensors = append(tensors, t)
+		}
+	}
+	return tensors
 }
 
 // mapping returns the items of a dict or of an instance with items (OrderedDict, defaultdict, …), nil
@@ -69,7 +82,7 @@ func (c *Checkpoint) StateDict(selection string) (*StateDict, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(d.Tensors) == 0 && root.Len() > 0 {
+	if d.Count == 0 && root.Len() > 0 {
 		return nil, broken("no state_dict: the top level holds %s; name one with select, or carry the whole file with keep = \"verbatim\", under [watch.payload]", describeKeys(root))
 	}
 	return d, nil
@@ -108,8 +121,8 @@ func (c *Checkpoint) selected(selection string) (*StateDict, error) {
 }
 
 func (c *Checkpoint) readStateDict(v any, path string) (*StateDict, error) {
-	s := &StateDict{Value: v, Path: path}
-	found := listing{expected: mapping(v).Len()}
+	s := &StateDict{Value: v, Path: path, file: c.torch}
+	found := listing{visit: func(Tensor) error { return nil }}
 	for k, item := range mapping(v).All() {
 		name, ok := k.(string)
 		if !ok {
@@ -127,7 +140,7 @@ func (c *Checkpoint) readStateDict(v any, path string) (*StateDict, error) {
 			s.Extra = append(s.Extra, name)
 		}
 	}
-	s.Tensors = found.tensors
+	s.Count = found.count
 	return s, nil
 }
 
@@ -172,29 +185,31 @@ func (c *Checkpoint) Dropped(s *StateDict) []string {
 // AllTensors lists every tensor of the checkpoint, wherever it is. The list of a format whose tensors are not
 // read, such as HDF5, is empty.
 func (c *Checkpoint) AllTensors() ([]Tensor, error) {
+	list, err := c.ListAll()
+	if err != nil {
+		return nil, err
+	}
+	return list.All()
+}
+
+// ListAll is [Checkpoint.AllTensors] in little memory.
+func (c *Checkpoint) ListAll() (TensorList, error) {
 	if c.torch == nil {
-		return append([]Tensor{}, c.tensors...), nil
+		return ListTensors(append([]Tensor{}, c.tensors...)), nil
 	}
-	return c.TensorsIn(c.Root)
+	return c.ListIn(c.Root)
 }
 
-// TensorsOf lists the tensors of a state_dict as [Checkpoint.TensorsIn] does: also those in containers in it.
-func (c *Checkpoint) TensorsOf(s *StateDict) ([]Tensor, error) {
-	if len(s.Extra) == 0 && len(s.Tensors) > 0 {
-		return s.Tensors, nil
-	}
-	return c.TensorsIn(s.Value)
-}
-
-// TensorsIn lists the tensors in a value of the checkpoint, named by their paths with slashes between
+// ListIn lists the tensors in a value of the checkpoint, named by their paths with slashes between
 // the keys of nested containers.
-func (c *Checkpoint) TensorsIn(v any) ([]Tensor, error) {
+func (c *Checkpoint) ListIn(v any) (TensorList, error) {
 	if c.torch == nil {
-		return []Tensor{}, nil
+		return ListTensors([]Tensor{}), nil
 	}
-	l := tensorLister{file: c.torch, seen: make(map[any]bool), listing: listing{tensors: []Tensor{}}}
-	err := l.list(v)
-	return l.tensors, err
+	return listAnew(func(visit func(Tensor) error) error {
+		l := tensorLister{file: c.torch, seen: make(map[any]bool), listing: listing{visit: visit}}
+		return l.list(v)
+	})
 }
 
 // Owns tells whether all storages that a value refers to are referred to by this checkpoint: the value

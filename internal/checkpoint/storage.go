@@ -2,6 +2,7 @@ package checkpoint
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 
@@ -34,6 +35,21 @@ var itemSizes = map[string]int64{
 	"float8_e4m3fn": 1, "float8_e4m3fnuz": 1, "float8_e5m2": 1, "float8_e5m2fnuz": 1, "float8_e8m0fnu": 1, "float4_e2m1fn_x2": 1,
 	"bits8": 1, "bits16": 2, "bits1x8": 1, "bits2x4": 1, "bits4x2": 1,
 }
+
+// dtypeCode is the element type of a storage in one byte.
+type dtypeCode uint8
+
+var dtypeNames = append([]string{""}, slices.Sorted(maps.Values(storageTypes))...)
+
+var dtypeCodes = func() map[string]dtypeCode {
+	codes := make(map[string]dtypeCode)
+	for i, name := range dtypeNames {
+		codes[name] = dtypeCode(i)
+	}
+	return codes
+}()
+
+func (c dtypeCode) name() string { return dtypeNames[c] }
 
 // readStorage reads the persistent id ('storage', StorageType, key, location, numel).
 func (f *torchFile) readStorage(id *pickle.PersistentID) (storage, error) {
@@ -83,10 +99,10 @@ func (f *torchFile) checkStorage(s storage) error {
 		return brokenRecord(b.record, "it has %d bytes, but the pickle says %d", b.size, s.bytes)
 	case b.hasCRC && b.crc == 0 && b.size > 0:
 		return brokenRecord(b.record, "its %d bytes were reserved but never written (torch.serialization.skip_data): it has no CRC, while other records have", b.size)
-	case b.referred && b.dtype != s.dtype:
-		return brokenRecord(b.record, "the pickle refers to it as %d elements of %q and as %d of %q", b.size/max(itemSizes[b.dtype], 1), b.dtype, s.elements, s.dtype)
+	case b.referred && b.dtype.name() != s.dtype:
+		return brokenRecord(b.record, "the pickle refers to it as %d elements of %q and as %d of %q", b.size/max(itemSizes[b.dtype.name()], 1), b.dtype.name(), s.elements, s.dtype)
 	}
-	b.referred, b.dtype = true, s.dtype
+	b.referred, b.dtype = true, dtypeCodes[s.dtype]
 	return nil
 }
 

@@ -26,8 +26,8 @@ type blob struct {
 	offset, size int64
 	crc          uint32
 	hasCRC       bool
-	referred     bool   // the pickle refers to it,
-	dtype        string // as a storage of this type
+	referred     bool      // the pickle refers to it,
+	dtype        dtypeCode // as a storage of this type
 }
 
 // setBlobs takes over the storages, which lie in records named by prefix and key.

@@ -62,7 +62,7 @@ func TestTensorsAsTorchSavedThem(t *testing.T) {
 func requireSeen(t *testing.T, s *StateDict, expected map[string]seen) {
 	t.Helper()
 	listed := 0
-	for _, tensor := range s.Tensors {
+	for _, tensor := range s.Tensors() {
 		if tensor.Kind == "meta" {
 			continue
 		}
@@ -111,7 +111,7 @@ func TestElementsAreTorchs(t *testing.T) {
 		if err != nil {
 			continue // said by the test above
 		}
-		for _, tensor := range s.Tensors {
+		for _, tensor := range s.Tensors() {
 			if want := tensors[tensor.Name].SHA256; want != "" {
 				sum := sha256.Sum256(elements(t, c, tensor))
 				require.Equal(t, want, hex.EncodeToString(sum[:]), "%s: %s", file, tensor.Name)
@@ -140,7 +140,7 @@ func requireRoundTrip(t *testing.T, c *Checkpoint, s *StateDict) *StateDict {
 	require.Equal(t, 2, again.Protocol)
 	s2, err := again.StateDict("")
 	require.NoError(t, err)
-	require.Equal(t, s.Tensors, s2.Tensors)
+	require.Equal(t, s.Tensors(), s2.Tensors())
 	require.Equal(t, s.Extra, s2.Extra)
 	require.Equal(t, s.Sentinel, s2.Sentinel)
 
@@ -176,7 +176,7 @@ func TestSharingOfTorchIsKept(t *testing.T) {
 		require.NoError(t, err)
 		s = requireRoundTrip(t, c, s)
 		storage := map[string]string{}
-		for _, tensor := range s.Tensors {
+		for _, tensor := range s.Tensors() {
 			storage[tensor.Name] = tensor.Storage
 		}
 		for _, name := range []string{"tied_b", "transposed", "tail", "expanded"} {
@@ -200,7 +200,7 @@ func TestKindsOfTensors(t *testing.T) {
 		s, err := openBytes(t, testdata(t, file)).StateDict("")
 		require.NoError(t, err)
 		got := map[string]string{}
-		for _, tensor := range s.Tensors {
+		for _, tensor := range s.Tensors() {
 			got[tensor.Name] = tensor.Kind
 		}
 		require.Equal(t, want, got, file)
@@ -236,7 +236,7 @@ func TestSelections(t *testing.T) {
 	c := openBytes(t, testdata(t, "nested.torch2.15.pt"))
 	s, err := c.StateDict("net.model.ema")
 	require.NoError(t, err)
-	require.Len(t, s.Tensors, 1)
+	require.Len(t, s.Tensors(), 1)
 	for selection, reason := range map[string]string{
 		"":                  "no state_dict: the top level holds \"net\" (a dict)",
 		"net.model":         `there is no "model"`,
@@ -255,7 +255,7 @@ func TestSentinel(t *testing.T) {
 		s, err := c.StateDict("")
 		require.NoError(t, err)
 		require.Equal(t, "autoencoder", s.Sentinel)
-		require.Empty(t, s.Tensors)
+		require.Empty(t, s.Tensors())
 		require.True(t, c.Travels(s))
 	}
 }

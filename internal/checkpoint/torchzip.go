@@ -1,7 +1,10 @@
 package checkpoint
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"slices"
 	"strconv"
@@ -42,10 +45,10 @@ func (c *Checkpoint) openTorchZip() (*Checkpoint, error) {
 		c.whole = torchZipWhole + "saved without checksums, so its bytes cannot be proven"
 	}
 	c.torch = &torchFile{source: c.source, byteOrder: byteOrder, prefix: z.prefix + "data/"}
-	c.torch.setBlobs(z.blobs())
 	if err := c.readTorchPickle(z); err != nil {
 		return c, err
 	}
+	c.torch.setBlobs(z.blobs())
 	return c, c.torch.checkStorages(c.Root)
 }
 
@@ -179,21 +182,57 @@ func (z *torchZip) readByteOrder() (string, error) {
 }
 
 func (c *Checkpoint) readTorchPickle(z *torchZip) error {
-	const name = "data.pkl"
-	data, err := z.readRecord(name, pickle.MaxSize)
-	if err != nil {
-		return err
+	b := z.blob(z.record("data.pkl"))
+	if b.size > pickle.MaxSize {
+		return brokenRecord(b.record, "its %d bytes are more than the %d that are read", b.size, int64(pickle.MaxSize))
 	}
-	p, err := pickle.Decode(data)
+	record := &summed{source: io.NewSectionReader(z.source, b.offset, b.size)}
+	p, err := pickle.DecodeFrom(record, b.size)
 	c.Imports, c.Protocol, c.torch.loadable = p.Imports, p.Protocol, p.OnlyUses(weightsOnlyOpcodes) && z.onlyOwn()
-	if err != nil {
-		return &Broken{Record: z.prefix + name, Reason: err.Error() + describeImports(p.Imports), Err: err}
+	if fault := (*pickle.Error)(nil); err != nil && !errors.As(err, &fault) {
+		return fmt.Errorf("read record %q: %w", b.record, err)
 	}
-	if p.Size != len(data) {
-		return brokenRecord(z.prefix+name, "%d bytes follow the end of the pickle", len(data)-p.Size)
+	if sum, sumErr := record.whole(b.size); sumErr != nil || b.hasCRC && sum != b.crc {
+		return cmp.Or(sumErr, ErrCRC(b.record, b.crc, sum))
+	}
+	if err != nil {
+		return &Broken{Record: b.record, Reason: err.Error() + describeImports(p.Imports), Err: err}
+	}
+	if int64(p.Size) != b.size {
+		return brokenRecord(b.record, "%d bytes follow the end of the pickle", b.size-int64(p.Size))
 	}
 	c.Root, c.discarded = p.Value, p.Discarded
 	return nil
+}
+
+// summed computes the CRC-32 of what is read from it from front to back; it begins anew with every read from the front.
+type summed struct {
+	source io.ReaderAt
+	sum    uint32
+	end    int64 // of what is in the sum
+}
+
+func (s *summed) ReadAt(b []byte, offset int64) (int, error) {
+	n, err := s.source.ReadAt(b, offset)
+	if offset == 0 {
+		s.sum, s.end = 0, 0
+	}
+	if offset == s.end {
+		s.sum, s.end = crc32.Update(s.sum, crc32.IEEETable, b[:n]), offset+int64(n)
+	}
+	return n, err
+}
+
+// whole reads on to the end, and returns the CRC-32 of all.
+func (s *summed) whole(size int64) (uint32, error) {
+	buffer := make([]byte, 64<<10)
+	for s.end < size {
+		part := buffer[:min(size-s.end, int64(len(buffer)))]
+		if n, err := s.ReadAt(part, s.end); n < len(part) {
+			return 0, fmt.Errorf("read %d bytes at %d of a record: %w", len(part), s.end, err)
+		}
+	}
+	return s.sum, nil
 }
 
 // describeImports names what a broken pickle would have imported besides tensors, for the reason of

@@ -261,8 +261,7 @@ func (f folder) layOut(name string) error {
 
 // wholeFile lays out a file of any kind, byte for byte.
 func wholeFile(r io.ReaderAt, size int64) (*Payload, error) {
-	p := &Payload{Source: r, Verbatim: true}
-	return p, p.addRange(0, size, "")
+	return (&Checkpoint{source: r, Size: size}).Verbatim()
 }
 
 // record takes over what a file imports and which tensors it has.

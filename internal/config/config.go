@@ -12,15 +12,20 @@ type Config struct {
 	Artifacts Artifacts
 	Watches   []Watch // in file order, at least one unless there is a Tidy
 	Tidies    []Tidy  // in file order
+	Pushes    []Push  // in file order
 	Stores    []Store // in file order
 	Limits    Limits
 	HTTP      HTTP
 	Status    Status
+	Alerts    Alerts
+	Notify    []Notify // in file order
+	Sign      Sign
 }
 
 // Artifacts says where bundles are published.
 type Artifacts struct {
-	Dir string // absolute; "" where there is no watch and none was given
+	Dir    string // absolute; "" where there is no watch and none was given
+	Budget int64  // how many bytes all of it may take; 0 for any number
 }
 
 // Watch is one [[watch]]: a directory tree and the checkpoint files to look for in it.
@@ -34,9 +39,12 @@ type Watch struct {
 	PollOps int              // calls into the file system that polling makes in a minute at most
 	Regroup time.Duration    // how long a changed member of a published set waits for the others
 	Marker  *pattern.Pattern // a file that must exist before a set is bundled; nil for none
+	Code    string           // absolute, where the training code is; "" for none
 	Members []Member         // in file order; at least one has a pattern
-	Config  Snapshot
-	Payload Payload
+	// IgnoreWriters: it is not looked which processes write.
+	IgnoreWriters bool
+	Config        Snapshot
+	Payload       Payload
 	// PartSize is that of the first store for this watch, in bytes; 0 without one.
 	PartSize int64
 	// Retention is [watch.retention], or [retention] where the watch has none.

@@ -9,4 +9,4 @@
 // which docs/configuration.md is made.
 package config
 
-//go:generate go test -run TestReferencePageIsUpToDate -update .
+//go:generate go test -run "TestReferencePageIsUpToDate|TestPageOfThePageHasTheKeys" -update .

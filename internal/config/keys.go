@@ -40,11 +40,15 @@ var fileTable = tableDoc{
 		{name: "artifacts", kind: "table", required: true, meaning: "Where bundles go."},
 		{name: "watch", kind: "array of tables", required: true, meaning: "What is watched; one or more."},
 		{name: "limits", kind: "table", meaning: "How much the daemon may take: `[limits]`."},
-		{name: "http", kind: "table", meaning: "Metrics and health over HTTP: `[http]`."},
+		{name: "http", kind: "table", meaning: "A page, metrics and health over HTTP: `[http]`."},
 		{name: "status", kind: "table", meaning: "The socket of `bundlewatch status`: `[status]`."},
 		{name: "retention", kind: "table", meaning: "Which bundles keep their archive."},
+		{name: "alerts", kind: "table", meaning: "When a run counts as stalled: `[alerts]`."},
+		{name: "notify", kind: "array of tables", meaning: "Commands and webhooks that are told what happens: `[[notify]]`."},
+		{name: "sign", kind: "table", meaning: "The key that bundles are signed with: `[sign]`."},
 		{name: "tidy", kind: "array of tables", meaning: "Stray files that are moved away."},
 		{name: "store", kind: "array of tables", meaning: "Buckets that bundles are sent to: `[[store]]`."},
+		{name: "push", kind: "array of tables", meaning: "Registries that bundles are sent to."},
 	},
 }
 
@@ -56,6 +60,11 @@ var artifactsTable = tableDoc{
 			name: "dir", kind: "path", required: true,
 			meaning: "The directory that bundles are published to, as `<dir>/<watch name>/<key>/`. It is the only state that " +
 				"bundlewatch keeps. It must not be a watched root, hold one, or lie where a member pattern can match.",
+		},
+		{
+			name: "budget", kind: "size",
+			meaning: "How many bytes all files below `dir` may take, such as `\"500GiB\"`. A bundle that would not fit is not started and waits until there is " +
+				"room, like below `free_space`; nothing is removed for it but what `[retention]` says. Without it any number.",
 		},
 	},
 }
@@ -103,6 +112,16 @@ var watchTable = tableDoc{
 		{
 			name: "marker", kind: "pattern",
 			meaning: "A file that must exist before a set is bundled, such as `\"{run...}/_SUCCESS\"`. Placeholders stand for what the members captured.",
+		},
+		{
+			name: "code", kind: "path",
+			meaning: "A directory of the training code, where the runs do not lie in it: the git commit, the branch and whether tracked files " +
+				"were changed go into the manifest. git is not run.",
+		},
+		{
+			name: "ignore_writers", kind: "boolean", initial: "false",
+			meaning: "Do not look which processes write. By default what can be seen of them goes into the manifest: " +
+				"[operations.md](operations.md#where-a-bundle-comes-from).",
 		},
 		{name: "members", kind: "table", required: true, meaning: "The files that make up one set: `[watch.members]`."},
 		{name: "config", kind: "table", meaning: "The config files that are frozen with a set: `[watch.config]`."},

@@ -31,9 +31,11 @@ func (f Floor) Of(size int64) int64 {
 	return int64(f.Percent / 100 * float64(size))
 }
 
-// HTTP says where metrics and health are served.
+// HTTP says where metrics, health and the page are served.
 type HTTP struct {
-	Listen string // host:port, never without a host; "" for nowhere
+	Listen string   // host:port, never without a host; "" for nowhere
+	Page   bool     // the page for people, too
+	Hosts  []string // names in lower case that requests may be addressed to, besides addresses and localhost
 }
 
 // Status says where `bundlewatch status` finds the daemon.
@@ -71,13 +73,24 @@ var limitsTable = tableDoc{
 }
 
 var httpTable = tableDoc{
-	header:  "[http]",
-	meaning: "Metrics for Prometheus (`/metrics`) and health (`/healthz`, `/readyz`). Off unless `listen` is set.",
+	header: "[http]",
+	meaning: "A page for people (`/`, see [page](page.md)), metrics for Prometheus (`/metrics`) and health (`/healthz`, `/readyz`). Off unless " +
+		"`listen` is set. All of it can be changed by a reload.",
 	keys: []keyDoc{
 		{
 			name: "listen", kind: "address",
 			meaning: "Where to listen, such as `\"127.0.0.1:9464\"`. `\":9464\"` is the loopback address, too: other interfaces must be written " +
 				"out, as `\"0.0.0.0:9464\"`. Whoever reaches it can read names of files.",
+		},
+		{
+			name: "page", kind: "boolean", initial: "true",
+			meaning: "Whether the page for people is served, too. `false` leaves metrics and health, which name no file.",
+		},
+		{
+			name: "hosts", kind: "array of names",
+			meaning: "Names that browsers may call the server by, such as `[\"bundles.example.org\"]` behind a reverse proxy, without ports. Addresses and " +
+				"`localhost` are always right. On a loopback address every other name is sent away, so that no web page can read this one by pointing a name " +
+				"of its own here; on other addresses any name is right while there is no `hosts`.",
 		},
 	},
 }
@@ -116,8 +129,20 @@ func readHTTP(s section) HTTP {
 	if host == "" {
 		host = "127.0.0.1"
 	}
-	return HTTP{Listen: net.JoinHostPort(host, port)}
+	h := HTTP{Listen: net.JoinHostPort(host, port), Page: true}
+	if _, given := s.values["page"]; given {
+		h.Page = s.flag("page")
+	}
+	s.texts("hosts", func(at place, text string) {
+		if !hostSyntax.MatchString(text) {
+			s.add(at, strconv.Quote(text), `the name of a host without a port, such as "bundles.example.org"`)
+		}
+		h.Hosts = append(h.Hosts, strings.ToLower(text))
+	})
+	return h
 }
+
+var hostSyntax = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?$`)
 
 // integer returns a whole number within bounds, its default, or 0 where there is none.
 func (s section) integer(name string, atLeast, atMost int64) int64 {

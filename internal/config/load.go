@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/BurntSushi/toml"
@@ -59,7 +60,7 @@ func parse(path, src string) (*Config, error) {
 	cfg := &Config{Path: path}
 	tidies := file.someTables("tidy", tidyTable)
 	if onlyTidy := len(tidies) > 0 && values["watch"] == nil; !onlyTidy || values["artifacts"] != nil {
-		cfg.Artifacts.Dir = file.table("artifacts", artifactsTable).absolute("dir", cfg)
+		cfg.Artifacts = readArtifacts(file.table("artifacts", artifactsTable), cfg)
 	}
 	retention := file.retention(Retention{})
 	if len(tidies) == 0 || values["watch"] != nil {
@@ -77,13 +78,36 @@ func parse(path, src string) (*Config, error) {
 		cfg.Tidies = append(cfg.Tidies, readTidy(s, cfg))
 	}
 	checkTidies(tidies, cfg)
+	for _, s := range file.someTables("push", pushTable) {
+		cfg.Pushes = append(cfg.Pushes, readPush(s, cfg))
+		if len(cfg.Pushes) == 1 && values["artifacts"] == nil && values["watch"] == nil {
+			file.add(file.place("push"), "a [[push]] without [artifacts]", "a directory with bundles that can be sent")
+		}
+	}
 	cfg.Limits = readLimits(file.table("limits", limitsTable))
 	cfg.HTTP = readHTTP(file.table("http", httpTable))
 	cfg.Status.Socket = file.table("status", statusTable).absolute("socket", cfg)
+	cfg.Alerts = readAlerts(file.table("alerts", alertsTable))
+	for _, s := range file.someTables("notify", notifyTable) {
+		cfg.Notify = append(cfg.Notify, readNotify(s, cfg))
+	}
+	cfg.Sign = readSign(file.table("sign", signTable), cfg)
 	if err := file.problems.orNil(); err != nil {
 		return nil, err
 	}
 	return cfg, nil
+}
+
+func readArtifacts(s section, cfg *Config) Artifacts {
+	a := Artifacts{Dir: s.absolute("dir", cfg)}
+	if s.values["budget"] == nil {
+		return a
+	}
+	var ok bool
+	if a.Budget, ok = s.size("budget"); ok && a.Budget == 0 {
+		s.add(s.place("budget"), strconv.Quote("0"), sizeExample+"; leave it out for no budget")
+	}
+	return a
 }
 
 func syntaxProblem(path string, err error) error {
@@ -130,6 +154,8 @@ func readWatch(s section, cfg *Config) Watch {
 			members.checkUse(s.place("marker"), w.Marker)
 		}
 	}
+	w.Code = s.absolute("code", cfg)
+	w.IgnoreWriters = s.flag("ignore_writers")
 	w.Config = readSnapshot(s.table("config", snapshotTable), members)
 	w.Payload = readPayload(s.table("payload", payloadTable))
 	checkOverlap(s, w, cfg.Artifacts.Dir)

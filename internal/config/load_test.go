@@ -48,6 +48,7 @@ func TestDefaults(t *testing.T) {
 func TestEveryKey(t *testing.T) {
 	cfg, err := parse("/etc/bw/bundlewatch.toml", `
 artifacts.dir = "/srv/../srv/out/"
+sign.key = "signing.pem"
 [[watch]]
 name = "w.1"
 root = "../runs"
@@ -73,6 +74,9 @@ m = "{run...}/m.ckpt"
 `)
 	require.NoError(t, err)
 	require.Equal(t, "/srv/out", cfg.Artifacts.Dir)
+	require.Equal(t, "/etc/bw/signing.pem", cfg.Sign.Key)
+	require.EqualError(t, cfg.KeyProblem(errors.New("it\nis bad")),
+		`/etc/bw/bundlewatch.toml:3: sign.key: found "/etc/bw/signing.pem", which cannot be used (it\nis bad), expected a private key; bundlewatch keygen makes one`)
 	w := cfg.Watches[0]
 	require.Equal(t, "/etc/runs", w.Root)
 	require.Equal(t, SourcePoll, w.Source)
@@ -106,9 +110,9 @@ a = "{run...}/a-{epoch}.ckpt"
 		{"key twice", `name = "pairs"`, "name = \"a\"\nname = \"b\"", []string{`6: watch.name: found bad TOML (Key 'watch.name' has already been defined.), expected the syntax that https://toml.io describes`}},
 		{"case", `root =`, `Root =`, []string{
 			`4: watch.root: found nothing, expected a path`,
-			`6: watch.Root: found an unknown key, expected one of "name", "root", "source", "settle", "expire", "rescan", "poll_ops", "regroup", "marker", "members", "config", "payload" or "retention", did you mean "root"?`,
+			`6: watch.Root: found an unknown key, expected one of "name", "root", "source", "settle", "expire", "rescan", "poll_ops", "regroup", "marker", "code", "ignore_writers", "members", "config", "payload" or "retention", did you mean "root"?`,
 		}},
-		{"unknown table", `[artifacts]`, "[[tidi]]\nroot = \"x\"\n[artifacts]", []string{`2: tidi: found an unknown key, expected one of "artifacts", "watch", "limits", "http", "status", "retention", "tidy" or "store", did you mean "tidy"?`}},
+		{"unknown table", `[artifacts]`, "[[tidi]]\nroot = \"x\"\n[artifacts]", []string{`2: tidi: found an unknown key, expected one of "artifacts", "watch", "limits", "http", "status", "retention", "alerts", "notify", "sign", "tidy", "store" or "push", did you mean "tidy"?`}},
 		{"unknown key in a quoted table", members, members + "[watch.'config']\n\"pre\\u0073ets\" = 1\n\"\\u001b[31m\" = 1\n", []string{
 			`11: watch.config.presets: found an unknown key, expected one of "files", "preset", "metrics" or "required", did you mean "preset"?`,
 			`12: watch.config."\x1b[31m": found an unknown key, expected one of "files", "preset", "metrics" or "required"`,
@@ -121,6 +125,11 @@ a = "{run...}/a-{epoch}.ckpt"
 		{"no artifacts", "[artifacts]\ndir = \"out\"", "", []string{
 			`1: artifacts: found nothing, expected a table [artifacts]`,
 			`1: artifacts.dir: found nothing, expected a path`,
+		}},
+		{"sign without a key", `[artifacts]`, "[sign]\n[artifacts]", []string{`2: sign.key: found nothing, expected a path, or no [sign] at all`}},
+		{"unknown key of sign", `[artifacts]`, "[sign]\nkeys = 'k.pem'\n[artifacts]", []string{
+			`2: sign.key: found nothing, expected a path, or no [sign] at all`,
+			`3: sign.keys: found an unknown key, expected one of "key", did you mean "key"?`,
 		}},
 		{"no artifacts.dir", `dir = "out"`, "", []string{`2: artifacts.dir: found nothing, expected a path`}},
 		{"empty path", `"out"`, `""`, []string{`3: artifacts.dir: found "", expected a path in quotes that is not empty`}},
@@ -374,7 +383,7 @@ func TestStores(t *testing.T) {
 		{"keep_local = \"soon\"", `12: store.keep_local: found "soon", expected "forever", or a duration in h, m or s, such as "72h"`},
 		{"prefix = \"a/../b\"", `12: store.prefix: found "a/../b", expected a folder, without empty segments, "." and ".."`},
 		{"secret = \"x\"", `12: store.secret: found an unknown key`},
-		{"[[store]]\nname = \"lab\"\nendpoint = \"https://h\"\nbucket = \"b\"", `13: store.name: found "lab", the name of an earlier store, expected a name of its own`},
+		{"[[store]]\nname = \"lab\"\nendpoint = \"https://h\"\nbucket = \"b\"", `13: store.name: found "lab", the name of an earlier [[store]], expected a name of its own`},
 		{"[[store]]\nname = \"x\"\nendpoint = \"https://me:hush@h\"\nbucket = \"bbb\"", `14: store.endpoint: found a URL with credentials in it, expected the URL without them`},
 		{"[[store]]\nname = \"x\"\nendpoint = \"host\"\nbucket = \"bbb\"", `14: store.endpoint: found "host", expected http:// or https://`},
 		{"[[store]]\nname = \"x\"\nendpoint = \"http://h\"\nbucket = \"b!\"", `15: store.bucket: found "b!", expected the name of a bucket`},

@@ -41,10 +41,14 @@ func reference(doc tableDoc) referenceTable {
 	return table
 }
 
+// referenced are the tables of the page, in its order.
+var referenced = []tableDoc{artifactsTable, watchTable, membersTable, snapshotTable, payloadTable, limitsTable, httpTable, statusTable, signTable, retentionTable, bestTable,
+	alertsTable, notifyTable, tidyTable, storeTable, pushTable}
+
 func TestReferencePageIsUpToDate(t *testing.T) {
 	page := filepath.Join("..", "..", "docs", "configuration.md")
 	var tables []referenceTable
-	for _, doc := range []tableDoc{artifactsTable, watchTable, membersTable, snapshotTable, payloadTable, limitsTable, httpTable, statusTable, retentionTable, bestTable, tidyTable, storeTable} {
+	for _, doc := range referenced {
 		tables = append(tables, reference(doc))
 	}
 	text, err := os.ReadFile(filepath.Join("testdata", "configuration.md.tmpl"))
@@ -63,7 +67,7 @@ func TestReferencePageIsUpToDate(t *testing.T) {
 }
 
 func TestReferenceSaysWhatEveryKeyMeans(t *testing.T) {
-	for _, doc := range []tableDoc{fileTable, artifactsTable, watchTable, membersTable, snapshotTable, payloadTable, limitsTable, httpTable, statusTable, retentionTable, bestTable, tidyTable, storeTable} {
+	for _, doc := range append([]tableDoc{fileTable}, referenced...) {
 		for _, key := range doc.keys {
 			require.NotEmpty(t, key.kind, key.name)
 			require.True(t, strings.HasSuffix(key.meaning, ".") || strings.HasSuffix(key.meaning, "`."), "%s: %q", key.name, key.meaning)

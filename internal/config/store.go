@@ -100,9 +100,7 @@ var bucketName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]
 func readStore(s section, cfg *Config) Store {
 	var st Store
 	st.Name, _ = s.name("name")
-	if slices.ContainsFunc(cfg.Stores, func(other Store) bool { return st.Name != "" && other.Name == st.Name }) {
-		s.add(s.place("name"), fmt.Sprintf("%q, the name of an earlier store", st.Name), "a name of its own")
-	}
+	s.ownName(st.Name, cfg)
 	var kind storeKind
 	s.choice("kind", &kind)
 	st.Endpoint = s.endpoint("endpoint")
@@ -130,6 +128,19 @@ func readStore(s section, cfg *Config) Store {
 	s.choice("conditional", &st.Conditional)
 	st.KeepLocal = s.keepLocal("keep_local")
 	return st
+}
+
+// ownName makes sure that no destination before has the name, by which status, metrics and log tell them apart.
+func (s section) ownName(name string, cfg *Config) {
+	if name == "" {
+		return
+	}
+	if slices.ContainsFunc(cfg.Stores, func(other Store) bool { return other.Name == name }) {
+		s.add(s.place("name"), fmt.Sprintf("%q, the name of an earlier [[store]]", name), "a name of its own")
+	}
+	if slices.ContainsFunc(cfg.Pushes, func(other Push) bool { return other.Name == name }) {
+		s.add(s.place("name"), fmt.Sprintf("%q, the name of an earlier [[push]]", name), "a name of its own")
+	}
 }
 
 // Takes tells whether the bundles of a watch go to the store.
@@ -176,21 +187,6 @@ func (s section) prefix(name string) string {
 		}
 	}
 	return text
-}
-
-func (s section) watchNames(name string, cfg *Config) (names []string) {
-	var known []string
-	for _, w := range cfg.Watches {
-		known = append(known, w.Name)
-	}
-	s.texts(name, func(at place, text string) {
-		if !slices.Contains(known, text) {
-			s.suggest(at, strconv.Quote(text), "the name of a [[watch]]", nearest(text, known))
-			return
-		}
-		names = append(names, text)
-	})
-	return names
 }
 
 func (s section) keepLocal(name string) time.Duration {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/bundlewatch/bundlewatch/internal/backlog"
 	"github.com/bundlewatch/bundlewatch/internal/config"
+	"github.com/bundlewatch/bundlewatch/internal/registry"
 	"github.com/bundlewatch/bundlewatch/internal/shelf"
 	"github.com/bundlewatch/bundlewatch/internal/status"
 )
@@ -26,10 +27,16 @@ type target struct {
 }
 
 // targets are the destinations of a config, in its order.
-func targets(c *config.Config) []target {
+func targets(c *config.Config, tool string) []target {
 	var all []target
 	for _, s := range c.Stores {
 		all = append(all, storeTarget(c, s))
+	}
+	for _, p := range c.Pushes {
+		all = append(all, target{spec: p, watches: p.Watches, parallel: p.Parallel, open: func() backlog.Destination {
+			access := registry.Access{PlainHTTP: p.PlainHTTP, CAFile: p.CAFile, Credentials: p.Credentials, Agent: tool, Rate: p.Rate}
+			return registry.NewDestination(p.Name, registry.NewRepository(p.Repository, access))
+		}})
 	}
 	return all
 }
@@ -84,9 +91,9 @@ func (d *destinations) begin(ctx context.Context, t target) *sender {
 
 // Backlogs returns a backlog for each destination of a config, in its order, for work without a daemon. Each needs
 // its Run.
-func Backlogs(c *config.Config, s *shelf.Shelf, emit func(Event)) []*backlog.Backlog {
+func Backlogs(c *config.Config, s *shelf.Shelf, tool string, emit func(Event)) []*backlog.Backlog {
 	var all []*backlog.Backlog
-	for _, t := range targets(c) {
+	for _, t := range targets(c, tool) {
 		all = append(all, newBacklog(t, s, emit))
 	}
 	return all
@@ -94,8 +101,8 @@ func Backlogs(c *config.Config, s *shelf.Shelf, emit func(Event)) []*backlog.Bac
 
 // Unproved returns what [retention.Withhold] asks: whether the destinations of a config are proved to hold a bundle.
 // One that cannot be asked holds nothing; it is asked no further.
-func Unproved(ctx context.Context, c *config.Config) func(shelf.Bundle) string {
-	return unproved(ctx, targets(c))
+func Unproved(ctx context.Context, c *config.Config, tool string) func(shelf.Bundle) string {
+	return unproved(ctx, targets(c, tool))
 }
 
 func unproved(ctx context.Context, all []target) func(shelf.Bundle) string {
@@ -173,6 +180,27 @@ func (d *destinations) published(path string) {
 	}
 }
 
+// unproved says which destination is not known to hold a bundle that has to go there, "" when all do. It asks none.
+// One of the config that does not work yet, or not any more, is not known to hold anything.
+func (d *destinations) unproved(c *config.Config, b shelf.Bundle) string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	works := func(spec any) bool {
+		return slices.ContainsFunc(d.senders, func(s *sender) bool { return reflect.DeepEqual(s.spec, spec) })
+	}
+	for _, s := range c.Stores {
+		if s.Takes(b.Watch) && !works(s) {
+			return "it is not proved to be at " + s.Name + " yet"
+		}
+	}
+	for _, s := range d.senders {
+		if s.Wants(b.Watch) && !s.Holds(b) {
+			return "it is not proved to be at " + s.Status().Name + " yet"
+		}
+	}
+	return ""
+}
+
 func (d *destinations) show() []status.Destination {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -187,7 +215,7 @@ func (d *destinations) show() []status.Destination {
 
 // send starts and stops backlogs as the config asks for. It does not wait long for one that hangs.
 func (d *Daemon) send(ctx context.Context, c *config.Config) error {
-	wanted := targets(c)
+	wanted := targets(c, d.Tool)
 	if d.targets != nil {
 		wanted = d.targets(c)
 	}
@@ -227,9 +255,14 @@ func (d *Daemon) awaitSenders(stopped []*sender, within time.Duration) {
 	for _, s := range stopped {
 		select {
 		case <-s.done:
+			continue
 		case <-timer.C:
+			timer.Reset(0) // for the next one
+		}
+		select {
+		case <-s.done:
+		default:
 			d.Log.Error().Str("destination", s.Status().Name).Msg("destination hangs; going on without it")
-			timer.Reset(0)
 		}
 	}
 }

@@ -45,6 +45,12 @@ func (m *memory) Send(_ context.Context, b shelf.Bundle, progress func(int64)) e
 	return nil
 }
 
+func (m *memory) up() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.down = nil
+}
+
 func (m *memory) places() []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -143,4 +149,29 @@ func TestKeptLocally(t *testing.T) {
 		_, ok := keptLocally(stores, watch)
 		require.False(t, ok)
 	}
+}
+
+// The daemon prunes nothing that is still to be sent, and prunes it once it was.
+func TestNothingUnsentIsPruned(t *testing.T) {
+	s := newSite(t)
+	s.watch().Retention = config.Retention{KeepLast: 1}
+	lab := &memory{name: "lab", down: errors.New("no route to host")}
+	v := s.serveAs(nil, func(d *Daemon) { d.targets = func(*config.Config) []target { return []target{lab.target(1)} } })
+	for _, epoch := range []string{"1", "2"} {
+		s.write("r/a-"+epoch+".ckpt", torchZip(t, 100, 1))
+		s.write("r/b-"+epoch+".ckpt", torchZip(t, 100, 2))
+		v.event(Bundled, "r/"+epoch)
+	}
+	v.event(SendFailing, "")
+	require.Eventually(t, func() bool { return !v.daemon.curator.state().ended.IsZero() }, patience, time.Millisecond)
+	require.Empty(t, lab.places())
+	lab.up()
+	v.event(Sent, "r/1")
+	v.event(Pruned, "r/1")
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	kinds := func(k Kind) int {
+		return slices.IndexFunc(v.events, func(e Event) bool { return e.Kind == k && e.Key == "r/1" })
+	}
+	require.Less(t, kinds(Sent), kinds(Pruned))
 }

@@ -7,12 +7,14 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/bundlewatch/bundlewatch/internal/bundle"
 	"github.com/bundlewatch/bundlewatch/internal/checkpoint"
 	"github.com/bundlewatch/bundlewatch/internal/config"
 	"github.com/bundlewatch/bundlewatch/internal/pair"
+	"github.com/bundlewatch/bundlewatch/internal/provenance"
 	"github.com/bundlewatch/bundlewatch/internal/snapshot"
 	"github.com/bundlewatch/bundlewatch/internal/store"
 	"github.com/bundlewatch/bundlewatch/internal/watch"
@@ -79,7 +81,7 @@ type engine struct {
 	pulse *pulse
 	kept  int
 	first configs
-	short map[*set]bool // sets for which there is no room
+	short map[*set]bool // sets for which there is no room; true where that is for the budget
 	// failure is the cause of the last failure, told once for all sets that it concerns.
 	failure string
 	// resume is when the artifact directory is written to again after it failed.
@@ -101,11 +103,16 @@ func newEngine(w config.Watch, s *store.Local, opts Options) *engine {
 type common struct {
 	kept   *budget
 	faults *faults
+	alerts atomic.Pointer[config.Alerts]
 	look   func() // at the artifact directory, because it failed; nil when nobody looks after it
+
+	witness *provenance.Witness // nil for none
 }
 
 func newCommon(l config.Limits) *common {
-	return &common{kept: newBudget(keptFiles(l)), faults: &faults{}}
+	c := &common{kept: newBudget(keptFiles(l)), faults: &faults{}}
+	c.alerts.Store(&config.Alerts{})
+	return c
 }
 
 func (e *engine) now() time.Time { return e.opts.now() }
@@ -128,6 +135,7 @@ func (e *engine) take(f watch.Fact) []*set {
 	case watch.Gone:
 		return e.gone(f.Path)
 	case watch.Settled, watch.Waiting, watch.Unusable:
+		e.witnessed(f)
 		return e.place(f)
 	case watch.Unlisted:
 		e.emit(Event{Kind: Skipped, Path: e.absolute(f.Path), Reason: f.Reason.Error()})
@@ -260,8 +268,24 @@ func (e *engine) examine(v *file, f *watch.Fact) (err error, refused bool) {
 	if err != nil {
 		return err, isVerdict(err)
 	}
+	if c.format == checkpoint.Unknown && !e.isQuiet(v) {
+		return errTooYoung, false
+	}
 	v.fingerprint = c.fingerprint()
 	return nil, false
+}
+
+// errTooYoung is why a file waits that settled in a hurry although its format cannot prove it whole.
+var errTooYoung = errors.New("its format cannot prove it whole, and it is not quiet for the settle time yet")
+
+// isQuiet tells whether a file has been unchanged for the settle time. Files of network file systems always have,
+// when they have settled; for others the change time tells.
+func (e *engine) isQuiet(v *file) bool {
+	last := v.stat.ChangeTime
+	for _, l := range v.leaves {
+		last = max(last, l.stat.ChangeTime)
+	}
+	return v.evidence.Quiet >= e.watch.Settle || e.now().Sub(time.Unix(0, last)) >= e.watch.Settle
 }
 
 func (e *engine) access() access { return access{root: e.watch.Root, pulse: e.pulse} }

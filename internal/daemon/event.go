@@ -3,6 +3,7 @@ package daemon
 import (
 	"time"
 
+	"github.com/bundlewatch/bundlewatch/internal/config"
 	"github.com/bundlewatch/bundlewatch/internal/status"
 	"github.com/bundlewatch/bundlewatch/internal/tidy"
 )
@@ -38,6 +39,12 @@ const (
 	Unsendable   Kind = "unsendable"         // Destination does not take a bundle, for Reason
 	SendFailing  Kind = "send_failing"       // Destination cannot be reached or used, for Reason; it is tried again
 	SendHealed   Kind = "send_healed"        // it works again
+	Pruned       Kind = "pruned"             // retention removed the archive of the bundle at Path, for Reason
+	PruneFailed  Kind = "prune_failed"       // retention, or measuring the artifact directory, failed, for Reason; it is tried again
+	AlertRaised  Kind = "alert_raised"       // Alert holds from now on, for Reason
+	AlertCleared Kind = "alert_cleared"      // Alert is over, after Reason
+	NotifyFails  Kind = "notify_fails"       // a [[notify]] block cannot deliver any more, for Reason
+	NotifyWorks  Kind = "notify_works"       // it can again, after Reason
 	Tidied       Kind = Kind(tidy.Moved)     // a stray was moved from Path to To
 	TidyReady    Kind = Kind(tidy.Ready)     // check: it would be moved
 	TidyLeft     Kind = Kind(tidy.Left)      // a stray is left alone, for Reason
@@ -68,6 +75,11 @@ type Event struct {
 	Seconds float64  `json:"seconds,omitempty"` // from the first read to the rename
 	Notes   []string `json:"notes,omitempty"`
 
+	Alert  string `json:"alert,omitempty"`  // the name of an alert
+	Target string `json:"target,omitempty"` // the name of a [[notify]] block
+
+	run            string        // of the set, as far as it is known
+	since          time.Time     // of an alert
 	err            error         // that Reason is the text of
 	naming, waited time.Duration // of Bundled: to give the bundle its name, since the set became complete
 	Root           string        `json:"root,omitempty"`   // of a [[tidy]] block
@@ -146,6 +158,8 @@ type Options struct {
 	common *common               // nil for one's own
 	hook   func(op, path string) // of tests, before every call into a file system
 }
+
+func (o Options) alerts() config.Alerts { return *o.common.alerts.Load() }
 
 func (o Options) now() time.Time {
 	if o.Now != nil {

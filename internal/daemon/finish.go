@@ -17,10 +17,11 @@ func (e *engine) finish(s *set, j *job, out outcome) {
 	s.State.busy = false
 	switch {
 	case out.manifest != nil:
-		v := newVersion(out.path, out.manifest)
+		v := newVersion(out.path, out.manifest.Origin())
 		s.State.versions = append(s.State.versions, v)
 		e.recount(s, v)
 		ev := bundledEvent(j, out)
+		ev.run = runOf(s)
 		ev.naming, ev.waited = out.named, e.now().Sub(s.State.complete)
 		e.emit(ev)
 		e.worked(s)
@@ -71,7 +72,7 @@ func bundledEvent(j *job, out outcome) Event {
 	ev := Event{Kind: Bundled, Key: j.key, Path: out.path, Bytes: out.manifest.Archive.Bytes, Seconds: out.took.Seconds(), Notes: out.manifest.Notes}
 	for _, m := range out.manifest.Members {
 		ev.Members = append(ev.Members, m.Role)
-		ev.Tensors += len(m.Tensors)
+		ev.Tensors += m.Tensors.Len()
 	}
 	return ev
 }
@@ -182,7 +183,7 @@ func (e *engine) retried() {
 // failed tells of a failure of the world, once for all sets that it concerns.
 func (e *engine) failed(s *set, err error) {
 	e.again(s, err)
-	ev := Event{Kind: Failed, Key: s.Key, Reason: err.Error(), err: err}
+	ev := Event{Kind: Failed, Key: s.Key, Reason: err.Error(), err: err, run: runOf(s)}
 	var artifact *artifactError
 	switch {
 	case !e.patient:
@@ -191,7 +192,7 @@ func (e *engine) failed(s *set, err error) {
 		if e.forgetShort(); len(e.short) == 0 {
 			e.emit(ev)
 		}
-		e.short[s] = true
+		e.short[s] = isOverBudget(err)
 	case errors.As(err, &artifact):
 		isNew, retry := e.opts.common.faults.failed(e.now(), err)
 		e.resume, s.State.retry = e.now().Add(retry), time.Time{} // it waits in the queue
@@ -210,7 +211,12 @@ func (e *engine) failed(s *set, err error) {
 // isShort tells of a set that does not fit, which says nothing of smaller ones.
 func isShort(err error) bool {
 	var short *noRoomError
-	return errors.As(err, &short)
+	return errors.As(err, &short) || isOverBudget(err)
+}
+
+func isOverBudget(err error) bool {
+	var over *overBudgetError
+	return errors.As(err, &over)
 }
 
 // forgetShort forgets sets without room that are not there any more.

@@ -184,7 +184,7 @@ func TestReloadWithAHungRoot(t *testing.T) {
 func TestReloadThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hang := make(chan struct{})
-		l := load(func() (*config.Config, error) { <-hang; return nil, nil })
+		l := load(func() (*config.Config, error) { <-hang; return &config.Config{}, nil })
 		require.ErrorContains(t, l.err, "takes longer than 20s")
 		close(hang)
 	})
@@ -221,7 +221,7 @@ func TestStalledPack(t *testing.T) {
 		order := func(watch, run string) {
 			j := b.jobFor(run)
 			j.watch.Name = watch
-			pool.orders <- order{t.Context(), j, replies}
+			pool.orders <- order{ctx: t.Context(), job: j, replies: replies}
 		}
 		s.writePair("hung")
 		s.writePair("well")

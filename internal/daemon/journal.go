@@ -20,18 +20,24 @@ type journal struct {
 	counts   status.Counts
 	bundles  []status.Bundle // newest first
 	refusals []status.Refusal
-	last     map[string]time.Time // bundle, by watch
+	strays   []status.Stray
+	last     map[string]time.Time      // bundle, by watch
+	newest   map[string]status.Refusal // by watch
+
+	pruned     int64 // bytes
+	pruneFails int
 }
 
-// How many bundles and refusals are remembered.
+// How many of each are remembered.
 const (
 	lastBundles  = 10
 	lastRefusals = 20
+	lastStrays   = 20
 )
 
 // counted serialises events, which come from many goroutines, and counts them.
 func (j *journal) counted(emit func(Event), m *status.Metrics, now func() time.Time) func(Event) {
-	j.last = make(map[string]time.Time)
+	j.last, j.newest = make(map[string]time.Time), make(map[string]status.Refusal)
 	return func(e Event) {
 		j.mu.Lock()
 		defer j.mu.Unlock()
@@ -52,11 +58,44 @@ func (j *journal) note(e Event, now time.Time) {
 		j.counts.Refused++
 		r := status.Refusal{Watch: e.Watch, Key: clip(e.Key), Role: e.Role, Path: clip(e.Path), Reason: clip(e.Reason), At: now.Round(0)}
 		j.refusals = newest(r, j.refusals, lastRefusals)
+		j.newest[e.Watch] = r
 	case Failed:
 		j.counts.Failed++
 	case Expired:
 		j.counts.Expired++
+	case Pruned:
+		j.counts.Pruned++
+		j.pruned += e.Bytes
+	case PruneFailed:
+		if e.Watch != "" {
+			j.pruneFails++
+		}
+	case Tidied, TidyRefused, TidyFailed, TidyStopped, TidyGone, TidyBack, TidyResolved:
+		j.noteStray(e, now)
 	}
+}
+
+// refused returns the last refusal of a watch.
+func (j *journal) refused(watch string) (status.Refusal, bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	r, ok := j.newest[watch]
+	return r, ok
+}
+
+// prunings returns how many bytes were pruned, and how often that failed.
+func (j *journal) prunings() (bytes int64, failures int) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.pruned, j.pruneFails
+}
+
+func (j *journal) noteStray(e Event, now time.Time) {
+	if e.Kind == Tidied {
+		j.counts.Tidied++
+	}
+	s := status.Stray{Event: string(e.Kind), Root: clip(e.Root), From: clip(e.Path), To: clip(e.To), Bytes: e.Bytes, Reason: clip(e.Reason), At: now.Round(0)}
+	j.strays = newest(s, j.strays, lastStrays)
 }
 
 // newest puts an element before the others, of which so many stay. What was returned before is not changed.
@@ -76,6 +115,12 @@ func measure(m *status.Metrics, e Event) {
 		m.Failed(e.Watch, failureReason(e.err))
 	case Expired:
 		m.Expired(e.Watch)
+	case Pruned:
+		m.Pruned(e.Watch, e.Bytes)
+	case PruneFailed:
+		if e.Watch != "" { // else the directory could not be measured
+			m.PruneFailed(e.Watch)
+		}
 	}
 }
 

@@ -35,6 +35,12 @@ type kept struct {
 	since   time.Time // of stopped
 }
 
+// The causes that are no errors.
+const (
+	causeFloor  = "floor"
+	causeBudget = "budget"
+)
+
 func newKeeper(s *store.Local, r *room, opts Options) *keeper {
 	k := &keeper{store: s, room: r, opts: opts, pulse: newPulse(opts), poke: make(chan struct{}, 1)}
 	k.shown.Store(&kept{})
@@ -83,7 +89,11 @@ func (k *keeper) look() {
 		now.stopped, now.cause = err.Error(), cause(err).Error()
 	case now.free < now.floor:
 		now.stopped = fmt.Sprintf("%s are free in %q, less than the floor of %s", sizeText(now.free), k.store.Dir(), sizeText(now.floor))
-		now.cause = "floor"
+		now.cause = causeFloor
+	default:
+		if now.stopped = k.room.full(); now.stopped != "" {
+			now.cause = causeBudget
+		}
 	}
 	k.conclude(before, &now)
 }

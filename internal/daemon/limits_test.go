@@ -432,7 +432,7 @@ func TestOrdersThatNobodyWaitsFor(t *testing.T) {
 	go pool.run(stop)
 	ctx, cancel := context.WithCancel(context.Background())
 	replies := make(chan reply, 2)
-	pool.orders <- order{ctx, b.jobFor("r"), replies}
+	pool.orders <- order{ctx: ctx, job: b.jobFor("r"), replies: replies}
 	cancel()
 	require.True(t, (<-replies).began)
 	require.ErrorIs(t, (<-replies).outcome.err, context.Canceled)

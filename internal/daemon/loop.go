@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,10 +32,20 @@ type loop struct {
 	offer   *job // that the pool has, and has not begun
 	replies chan reply
 	renewed chan struct{} // asks to bundle every set again
-	learned atomic.Int64  // facts, to see that a first listing goes on
+	asked   chan *draining
+	drains  []*draining // that are under way
+	closed  bool        // nothing is started any more
+	hurried <-chan time.Time
+	ease    func()       // ends the ticks of hurried
+	learned atomic.Int64 // facts, to see that a first listing goes on
 	watcher atomic.Pointer[watch.Watcher]
 	shown   atomic.Pointer[view]
 	changed bool // since shown was made
+
+	runs     map[string]*cadence // by the name of the run
+	stallAt  time.Time           // of the next look for runs that stall
+	scouting bool                // a run is being looked at
+	scouts   chan scouted
 
 	lastShow, nextShow time.Time
 
@@ -45,7 +56,8 @@ func newLoop(e *engine, log zerolog.Logger, orders chan<- order, listed func()) 
 	e.patient = true
 	return &loop{engine: e, source: sourceOf(e.watch), log: log, orders: orders, listed: sync.OnceFunc(listed), due: make(map[*set]time.Time),
 		misfits: make(map[*set]bool), open: make(map[*set]bool), packing: make(map[*job]*set), replies: make(chan reply, 2*maxPacks+2),
-		renewed: make(chan struct{}, 1)}
+		renewed: make(chan struct{}, 1), runs: make(map[string]*cadence), scouts: make(chan scouted, 1),
+		asked: make(chan *draining), ease: func() {}}
 }
 
 func sourceOf(w config.Watch) watch.Source {
@@ -75,6 +87,7 @@ func (l *loop) run(ctx context.Context) error {
 		close(facts)
 	}()
 	err = l.follow(ctx, facts, ended)
+	l.leaveDrains()
 	stop()
 	for f := range facts {
 		if f.File != nil {
@@ -102,12 +115,13 @@ func (l *loop) end() {
 func (l *loop) follow(ctx context.Context, facts <-chan watch.Fact, ended <-chan error) error {
 	timer := time.NewTicker(tick)
 	defer timer.Stop()
+	defer l.ease()
 	for {
 		l.turned()
 		var orders chan<- order
 		var next order
 		if l.offer == nil && l.next() != nil {
-			orders, next = l.orders, order{ctx: ctx, job: l.job, replies: l.replies}
+			orders, next = l.orders, order{ctx: ctx, job: l.job, replies: l.replies, startBy: l.startBy()}
 		}
 		select {
 		case <-ctx.Done():
@@ -123,6 +137,12 @@ func (l *loop) follow(ctx context.Context, facts <-chan watch.Fact, ended <-chan
 			l.received(r)
 		case <-l.renewed:
 			l.republish()
+		case q := <-l.asked:
+			l.hurry(q)
+		case <-l.hurried:
+			l.endDrains()
+		case r := <-l.scouts:
+			l.scoutedRun(r)
 		case <-timer.C:
 			l.turn()
 		}
@@ -132,7 +152,7 @@ func (l *loop) follow(ctx context.Context, facts <-chan watch.Fact, ended <-chan
 // next prepares the job for the first set in the queue that is still to be bundled; nil while a pack of this
 // watch is stalled, or the artifact directory failed a moment ago.
 func (l *loop) next() *set {
-	for len(l.queue) > 0 && !l.now().Before(l.resume) && !l.stalled() {
+	for len(l.queue) > 0 && !l.now().Before(l.resume) && !l.stalled() && !l.holdsBack() {
 		s := l.queue[0]
 		if v, same := l.judge(s); v == ready || (v == regroups && l.waitedForOthers(s)) {
 			l.job = l.engine.job(s, same)
@@ -192,6 +212,7 @@ func (l *loop) received(r reply) {
 	s := l.packing[r.job]
 	delete(l.packing, r.job)
 	l.finish(s, r.job, r.outcome)
+	l.noteBundle(r)
 	if r.outcome.manifest != nil {
 		l.passedOver(s)
 	}
@@ -221,6 +242,7 @@ func (l *loop) turn() {
 			l.consider(s)
 		}
 	}
+	l.stall()
 	l.show()
 }
 
@@ -247,6 +269,7 @@ func (l *loop) act(s *set) {
 		l.wait(s)
 	case published:
 		path := l.publishedAs(s)
+		l.came(s)
 		l.done(s)
 		l.emit(Event{Kind: PublishedBefore, Key: s.Key, Path: path})
 	case regroups:
@@ -270,9 +293,13 @@ func (l *loop) enqueue(s *set) {
 	s.State.busy = true
 	if s.State.complete.IsZero() {
 		s.State.complete = l.now()
+		l.came(s)
 		l.emit(Event{Kind: Complete, Key: s.Key})
 	}
 	l.queue = append(l.queue, s)
+	if len(l.drains) > 0 {
+		l.newestFirst()
+	}
 }
 
 // regroup holds an update of a published set back until the other members were written anew, too: a
@@ -313,7 +340,7 @@ func (l *loop) wait(s *set) {
 		l.release(s)
 	default:
 		s.State.expired = true
-		l.emit(Event{Kind: Expired, Key: s.Key, Waits: l.waitTexts(s)})
+		l.emit(Event{Kind: Expired, Key: s.Key, Waits: l.waitTexts(s), run: runOf(s)})
 		l.release(s)
 	}
 	switch {
@@ -332,7 +359,11 @@ func (l *loop) reprove(s *set) {
 			continue
 		}
 		l.prove(s, r.Name, m, &watch.Fact{Path: m.Path, Stat: m.Value.stat, Evidence: m.Value.evidence})
-		if m.Value != nil && m.Wait != nil {
+		switch {
+		case m.Value == nil || m.Wait == nil:
+		case errors.Is(m.Wait, errTooYoung):
+			s.State.retry = l.now().Add(l.watch.Settle)
+		default:
 			l.again(s, m.Wait)
 		}
 	}

@@ -126,7 +126,7 @@ type content struct {
 	tree       bool   // the entries are the files of a directory
 	payload    string // see bundle.Member
 	whole      string // what was proven
-	tensors    []checkpoint.Tensor
+	tensors    checkpoint.TensorList
 	statePath  string
 	dropped    []string
 	foreign    []string          // imports that travel although tensors do not need them
@@ -170,10 +170,11 @@ func read(f io.ReaderAt, name string, size int64, p config.Payload) (*content, e
 			out.leftBehind = append(out.leftBehind, i.String())
 		}
 	}
-	if out.tensors, err = c.TensorsOf(dict); err != nil {
+	if out.tensors, err = c.ListIn(dict.Value); err != nil {
 		return nil, err
 	}
 	payload, err := c.Extract(dict)
+	c.ForgetRecords()
 	out.entries = []bundle.PartEntry{{Name: bundle.ModelName, Payload: payload}}
 	return out, err
 }
@@ -196,7 +197,7 @@ func verbatim(c *checkpoint.Checkpoint, name string, p config.Payload) (*content
 	}
 	out := &content{checkpoint: c, format: c.Format, payload: bundle.PayloadVerbatim, whole: c.Whole(), foreign: checkpoint.NameList(foreign)}
 	var err error
-	if out.tensors, err = c.AllTensors(); err != nil {
+	if out.tensors, err = c.ListAll(); err != nil {
 		return nil, err
 	}
 	if c.IsTorch() {

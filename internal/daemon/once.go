@@ -10,6 +10,7 @@ import (
 
 	"github.com/bundlewatch/bundlewatch/internal/bundle"
 	"github.com/bundlewatch/bundlewatch/internal/config"
+	"github.com/bundlewatch/bundlewatch/internal/provenance"
 	"github.com/bundlewatch/bundlewatch/internal/store"
 	"github.com/bundlewatch/bundlewatch/internal/tidy"
 	"github.com/bundlewatch/bundlewatch/internal/watch"
@@ -21,12 +22,20 @@ func Once(ctx context.Context, c *config.Config, opts Options) (err error) {
 	if len(c.Watches) == 0 {
 		return nil
 	}
+	key, err := SigningKey(c)
+	if err != nil {
+		return err
+	}
 	s, err := store.Open(c.Artifacts.Dir, bundle.ManifestName)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
 	p := newPacker(s, opts, c.Limits)
+	p.room.budget.Store(c.Artifacts.Budget)
+	p.key.Store(key)
+	p.witness = provenance.NewWitness("/proc")
+	defer p.witness.Close()
 	for _, w := range c.Watches {
 		e := newEngine(w, s, opts)
 		if _, err := e.look(ctx); err != nil {

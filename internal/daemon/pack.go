@@ -15,6 +15,8 @@ import (
 	"github.com/bundlewatch/bundlewatch/internal/checkpoint"
 	"github.com/bundlewatch/bundlewatch/internal/config"
 	"github.com/bundlewatch/bundlewatch/internal/pattern"
+	"github.com/bundlewatch/bundlewatch/internal/provenance"
+	"github.com/bundlewatch/bundlewatch/internal/signature"
 	"github.com/bundlewatch/bundlewatch/internal/snapshot"
 	"github.com/bundlewatch/bundlewatch/internal/store"
 	"github.com/bundlewatch/bundlewatch/internal/watch"
@@ -64,6 +66,8 @@ type packer struct {
 	progress Progress
 	room     *room
 	throttle *throttle
+	key      atomic.Pointer[signature.PrivateKey] // nil leaves bundles unsigned
+	witness  *provenance.Witness                  // nil for none
 }
 
 // work is how a pack is going. It may be looked at from any goroutine.
@@ -254,7 +258,7 @@ func addParts(c *bundle.Contents, j *job, sources []*source) error {
 			if err != nil {
 				return err
 			}
-			c.Parts = append(c.Parts, bundle.Model(payload, bundle.Member{Role: m.Role, Payload: bundle.PayloadSentinel, Tensors: []checkpoint.Tensor{}}))
+			c.Parts = append(c.Parts, bundle.Model(payload, bundle.Member{Role: m.Role, Payload: bundle.PayloadSentinel, Tensors: checkpoint.ListTensors([]checkpoint.Tensor{})}))
 			continue
 		}
 		c.Parts = append(c.Parts, find(sources, m.Role).part(j.watch.Root))
@@ -332,17 +336,16 @@ func (p *packer) publish(ctx context.Context, j *job, sources []*source, c *bund
 		}
 	}
 	m.Tool, m.Captures = p.tool, captured(j.captures)
-	m.Provenance = bundle.Provenance{Published: p.opts.now().UTC().Truncate(time.Millisecond), Host: p.host, Root: j.watch.Root,
-		Shared: m.Provenance.Shared, GitCommit: j.gitCommit(filepath.Dir(filepath.Join(j.watch.Root, sources[0].file.path)))}
+	shared := m.Provenance.Shared
+	m.Provenance = p.provenance(ctx, j, sources)
+	m.Provenance.Shared = shared
 	begin := p.opts.now()
 	out := p.name(j, m, stage)
 	out.named = p.opts.now().Sub(begin)
+	if out.manifest != nil {
+		p.room.usage.published(out.path, p.opts.now())
+	}
 	return out
-}
-
-func (j *job) gitCommit(dir string) string {
-	defer j.work.pulse.call("read the commit above", dir)()
-	return gitCommit(dir)
 }
 
 // advance notes that bytes were written.
@@ -432,7 +435,7 @@ func (p *packer) name(j *job, m *bundle.Manifest, stage *store.Stage) outcome {
 			}
 		}
 		m.Version = slot.Version
-		if err := bundle.Seal(stage.Path, m); err != nil {
+		if err := p.seal(stage, m, slot); err != nil {
 			return outcome{err: &artifactError{err}}
 		}
 		err = stage.Publish(slot)

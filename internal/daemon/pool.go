@@ -20,6 +20,18 @@ type order struct {
 	ctx     context.Context
 	job     *job
 	replies chan<- reply // has room for two replies for each pack of a watch
+	startBy time.Time    // it is not begun later; zero for any time
+}
+
+// late tells why an order is not begun any more: nobody waits for it, or its time is over.
+func (o order) late(now time.Time) error {
+	if err := o.ctx.Err(); err != nil {
+		return err
+	}
+	if !o.startBy.IsZero() && now.After(o.startBy) {
+		return fmt.Errorf("%w: no time was left to begin", context.Canceled)
+	}
+	return nil
 }
 
 // reply tells that a job has begun, or what became of it.
@@ -103,7 +115,7 @@ func (l *pool) startWaiting() {
 		o := l.waiting[i]
 		l.waiting = slices.Delete(l.waiting, i, i+1)
 		o.replies <- reply{job: o.job, began: true}
-		if err := o.ctx.Err(); err != nil {
+		if err := o.late(l.opts.now()); err != nil {
 			o.replies <- reply{job: o.job, outcome: outcome{err: err}}
 			continue
 		}
@@ -111,9 +123,9 @@ func (l *pool) startWaiting() {
 	}
 }
 
-// mayStart tells whether there is a place for an order now, or whether nobody waits for it any more.
+// mayStart tells whether there is a place for an order now, or whether it is too late for it.
 func (l *pool) mayStart(o order) bool {
-	if o.ctx.Err() != nil {
+	if o.late(l.opts.now()) != nil {
 		return true
 	}
 	if l.closed.Load() || l.busy() >= int(l.workers.Load()) {

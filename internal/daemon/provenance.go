@@ -1,97 +1,120 @@
 package daemon
 
 import (
-	"bytes"
-	"encoding/hex"
-	"io"
-	"os"
+	"context"
+	"errors"
 	"path/filepath"
+	"slices"
 	"strings"
+	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/bundlewatch/bundlewatch/internal/bundle"
+	"github.com/bundlewatch/bundlewatch/internal/provenance"
+	"github.com/bundlewatch/bundlewatch/internal/watch"
 )
 
-// gitCommit returns the commit that is checked out in the repository around dir, "" when there is none
-// or when it cannot be told. It reads the repository's files and runs nothing
-// (gitrepository-layout(5)). A .git that is a file or a link leads elsewhere and is not followed.
-func gitCommit(dir string) string {
-	for {
-		if info, err := os.Lstat(filepath.Join(dir, ".git")); err == nil {
-			if !info.IsDir() {
-				return ""
-			}
-			return commitOf(dir)
-		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			return ""
-		}
-		dir = parent
-	}
-}
+// maxRepositories is how many repositories a manifest names.
+const maxRepositories = 4
 
-func commitOf(repository string) string {
-	git, err := os.OpenRoot(filepath.Join(repository, ".git"))
-	if err != nil {
-		return ""
+// provenance tells where a bundle comes from, as far as that can be seen now.
+func (p *packer) provenance(ctx context.Context, j *job, sources []*source) bundle.Provenance {
+	member := filepath.Join(j.watch.Root, sources[0].file.path)
+	out := bundle.Provenance{Published: p.opts.now().UTC().Truncate(time.Millisecond), Host: p.host, Root: j.watch.Root,
+		Kernel: provenance.Kernel(), GPUs: provenance.GPUs("/"), Writers: p.writers(ctx, j, sources)}
+	if j.watch.Code != "" {
+		out.Git = append(out.Git, j.code())
 	}
-	defer git.Close()
-	return headCommit(git)
-}
-
-func headCommit(git *os.Root) string {
-	head := readLine(git, "HEAD")
-	ref, symbolic := strings.CutPrefix(head, "ref: ")
-	if !symbolic {
-		return objectName(head)
+	if r, ok := j.repository(filepath.Dir(member)); ok {
+		r.Of, out.GitCommit = "run", r.Commit
+		out.Git = append(out.Git, r)
 	}
-	if !strings.HasPrefix(ref, "refs/") || !filepath.IsLocal(ref) {
-		return ""
-	}
-	if commit := objectName(readLine(git, ref)); commit != "" {
-		return commit
-	}
-	packed, err := readSmall(git, "packed-refs", 8<<20)
-	if err != nil {
-		return ""
-	}
-	for line := range bytes.Lines(packed) {
-		if commit, name, ok := strings.Cut(strings.TrimSpace(string(line)), " "); ok && name == ref {
-			return objectName(commit)
+	for _, dir := range workingDirs(out.Writers) {
+		if r, ok := j.repository(dir); ok {
+			r.Of = "writer"
+			out.Git = append(out.Git, r)
 		}
 	}
-	return ""
+	out.Git = distinct(out.Git)
+	return out
 }
 
-// objectName returns s when it is a SHA-1 or SHA-256 in hex, else "".
-func objectName(s string) string {
-	if raw, err := hex.DecodeString(s); err != nil || (len(raw) != 20 && len(raw) != 32) {
-		return ""
+// workingDirs are the first few directories in which processes work.
+func workingDirs(writers []provenance.Writer) []string {
+	var dirs []string
+	for _, w := range writers {
+		if dir := w.Dir(); dir != "" && !slices.Contains(dirs, dir) && len(dirs) < maxRepositories {
+			dirs = append(dirs, dir)
+		}
 	}
-	return s
+	return dirs
 }
 
-func readLine(git *os.Root, name string) string {
-	data, err := readSmall(git, name, 4096)
-	if err != nil {
-		return ""
+// distinct leaves out what was found before in another way.
+func distinct(all []provenance.Repository) []provenance.Repository {
+	var found []provenance.Repository
+	for _, r := range all {
+		known := slices.ContainsFunc(found, func(o provenance.Repository) bool { return o.Path == r.Path })
+		if !known && len(found) < maxRepositories {
+			found = append(found, r)
+		}
 	}
-	return strings.TrimSpace(string(data))
+	return found
 }
 
-// readSmall reads the beginning of a regular file; a pipe in its place does not block.
-func readSmall(git *os.Root, name string, limit int64) ([]byte, error) {
-	f, err := git.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+// code is the repository that the config names. Where there is none, the manifest says so.
+func (j *job) code() provenance.Repository {
+	r, ok := j.repository(j.watch.Code)
+	if !ok {
+		r = provenance.Repository{Path: provenance.Clip(j.watch.Code), Dirty: "unknown: no git repository that can be read"}
+	}
+	r.Of = "code"
+	return r
+}
+
+// repository finds the one around a directory.
+func (j *job) repository(dir string) (provenance.Repository, bool) {
+	defer j.work.pulse.call("read the repository around", dir)()
+	return provenance.Find(dir)
+}
+
+// writers are the processes that were seen writing the members, or write something else of the run.
+func (p *packer) writers(ctx context.Context, j *job, sources []*source) []provenance.Writer {
+	if j.watch.IgnoreWriters {
+		return nil
+	}
+	var files []provenance.File
+	for _, s := range sources {
+		for _, o := range s.opened {
+			files = append(files, provenance.File{Path: filepath.Join(j.watch.Root, o.path), Dev: o.before.Dev, Ino: o.before.Ino})
+		}
+	}
+	root, dir := j.runDir(sources[0].file.path)
+	return p.witness.Writers(ctx, files, root, dir)
+}
+
+// runDir returns the root, and the directory that holds files of the run and of no other one, "" when there is none: what {run} captured,
+// or where the member lies. Both are without symbolic links, as processes show the paths of their files.
+func (j *job) runDir(member string) (root, dir string) {
+	defer j.work.pulse.call("resolve", j.watch.Root)()
+	root, err := filepath.EvalSymlinks(j.watch.Root)
 	if err != nil {
-		return nil, err
+		return "", ""
 	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
+	run, _ := j.captures.Value("run")
+	switch above := filepath.Dir(member); {
+	case run != "" && strings.HasPrefix(member, run+"/"):
+		return root, filepath.Join(root, run)
+	case run != "" && run == filepath.Base(j.watch.Root) && !strings.HasPrefix(member, run):
+		return root, root
+	case above != ".":
+		return root, filepath.Join(root, above)
 	}
-	if !info.Mode().IsRegular() {
-		return nil, os.ErrInvalid
+	return root, ""
+}
+
+// witnessed lets the witness look for who writes a file, once for each time that it begins to change or is found open.
+func (e *engine) witnessed(f watch.Fact) {
+	if f.Kind == watch.Waiting && !e.watch.IgnoreWriters {
+		e.opts.common.witness.See(provenance.File{Path: e.absolute(f.Path), Dev: f.Stat.Dev, Ino: f.Stat.Ino}, errors.Is(f.Reason, watch.ErrChanging))
 	}
-	return io.ReadAll(io.LimitReader(f, limit))
 }

@@ -32,20 +32,20 @@ func versions(s *store.Local, watchName, key string) (all []version, next store.
 		if !slot.Bundle {
 			continue
 		}
-		m, err := bundle.ReadManifest(filepath.Join(slot.Path, bundle.ManifestName))
+		o, err := bundle.ReadOrigin(filepath.Join(slot.Path, bundle.ManifestName))
 		if err != nil {
 			return nil, next, fmt.Errorf("find out what was published as %q: %w; verify the bundle, and move it away if it is broken", key, err)
 		}
-		if m.Key == key {
-			all = append(all, newVersion(slot.Path, m))
+		if o.Key == key {
+			all = append(all, newVersion(slot.Path, o))
 		}
 	}
 	return all, slots[len(slots)-1], nil
 }
 
-func newVersion(path string, m *bundle.Manifest) version {
+func newVersion(path string, o *bundle.Origin) version {
 	v := version{path: path, members: make(map[string]publishedMember)}
-	for _, member := range m.Members {
+	for _, member := range o.Members {
 		if member.Source != nil {
 			v.members[member.Role] = publishedMember{source: *member.Source, fingerprint: member.Fingerprint}
 		}

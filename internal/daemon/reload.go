@@ -9,14 +9,16 @@ import (
 	"time"
 
 	"github.com/bundlewatch/bundlewatch/internal/config"
+	"github.com/bundlewatch/bundlewatch/internal/signature"
 )
 
 // loadTime is how long reading the config may take: it looks at roots, of which one can hang.
 const loadTime = 20 * time.Second
 
-// loaded is a config that was read, or why it could not be.
+// loaded is a config that was read with the key that it names, or why it could not be.
 type loaded struct {
 	config *config.Config
+	key    *signature.PrivateKey
 	err    error
 }
 
@@ -31,9 +33,7 @@ type reloads struct {
 
 	renewals chan struct{} // the artifact directory was made anew
 
-	// extended is when systemd was last given more time to start, moved how far the listings were then.
-	extended time.Time
-	moved    int64
+	extension extension // of the time to start
 }
 
 func (r *reloads) results() <-chan loaded { return r.loading }
@@ -62,8 +62,11 @@ func (r *reloads) ask(d *Daemon) {
 func load(read func() (*config.Config, error)) loaded {
 	done := make(chan loaded, 1)
 	go func() {
-		c, err := read()
-		done <- loaded{c, err}
+		l := loaded{}
+		if l.config, l.err = read(); l.err == nil {
+			l.key, l.err = SigningKey(l.config)
+		}
+		done <- l
 	}()
 	timer := time.NewTimer(loadTime)
 	defer timer.Stop()
@@ -71,7 +74,7 @@ func load(read func() (*config.Config, error)) loaded {
 	case l := <-done:
 		return l
 	case <-timer.C:
-		return loaded{err: fmt.Errorf("reading the config takes longer than %s: the file system of the config or of a root may hang", loadTime)}
+		return loaded{err: fmt.Errorf("reading the config takes longer than %s: the file system of the config, of its key or of a root may hang", loadTime)}
 	}
 }
 
@@ -105,6 +108,7 @@ func (d *Daemon) reload(ctx context.Context, l loaded, listed <-chan struct{}) <
 		r.rescan()
 	}
 	d.use(c)
+	d.sign(l.key)
 	d.reloads.err = ""
 	d.reloads.good++
 	listed = d.start(ctx, c, listed)

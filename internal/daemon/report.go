@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -18,7 +19,7 @@ func (d *Daemon) show() *status.Snapshot {
 		Ready: d.ready, Artifacts: d.showArtifacts(now), Limits: d.showLimits(),
 		Reload: status.Reload{Error: clip(d.reloads.err), Good: d.reloads.good, Bad: d.reloads.bad},
 		HTTP:   status.HTTP{Listen: d.config.HTTP.Listen, Error: clip(d.windows.httpFault)},
-		Packs:  d.showPacks(now),
+		Packs:  d.showPacks(now), Retention: d.showRetention(now), Forecast: d.forecast(now), Notify: d.showNotify(now),
 	}
 	if d.windows.http != nil {
 		s.HTTP.Listen = d.windows.http.Address
@@ -27,7 +28,10 @@ func (d *Daemon) show() *status.Snapshot {
 		s.Reload.At = back(now, d.reloads.at)
 	}
 	d.journal.mu.Lock()
-	s.Counts, s.Bundles, s.Refusals = d.journal.counts, d.journal.bundles, d.journal.refusals
+	s.Counts, s.Bundles, s.Refusals, s.Strays = d.journal.counts, d.journal.bundles, d.journal.refusals, d.journal.strays
+	if s.Retention != nil {
+		s.Retention.Pruned = s.Counts.Pruned
+	}
 	for _, w := range d.config.Watches {
 		if r := d.loops[w.Name]; r != nil {
 			s.Watches = append(s.Watches, d.showWatch(r, now))
@@ -35,10 +39,52 @@ func (d *Daemon) show() *status.Snapshot {
 	}
 	d.journal.mu.Unlock()
 	s.Destinations = d.destinations.show()
+	s.Alerts = d.alarms.shown(now)
 	s.Problems = d.problems(s)
 	s.Summary = s.Sentence()
 	d.board.Publish(s)
 	return s
+}
+
+// forecast says when the artifact directory is full; nil while there is too little to tell from.
+func (d *Daemon) forecast(now time.Time) *status.Forecast {
+	room, seen := d.pool.packer.room, d.keeper.shown.Load()
+	perDay, known := room.usage.perDay(now)
+	if !known {
+		return nil
+	}
+	f := &status.Forecast{BytesPerDay: math.Round(perDay)}
+	until := func(left int64) *float64 {
+		days := math.Round(max(0, float64(left)/perDay)*100) / 100
+		return &days
+	}
+	if perDay < 1 {
+		return f
+	}
+	if seen.size > 0 {
+		f.ToFloor = until(seen.free - seen.floor)
+	}
+	if budget := room.budget.Load(); budget > 0 {
+		used, _ := room.usage.read()
+		f.ToBudget = until(budget - used)
+	}
+	return f
+}
+
+func (d *Daemon) showRetention(now time.Time) *status.Retention {
+	if !d.curator.prunes() {
+		return nil
+	}
+	c := d.curator.state()
+	r := &status.Retention{Seconds: c.took.Seconds(), Failing: clip(c.failing)}
+	r.Bytes, r.Failures = d.journal.prunings()
+	if !c.ended.IsZero() {
+		r.LastPass = back(now, c.ended)
+	}
+	if c.failing != "" {
+		r.Since = back(now, c.since)
+	}
+	return r
 }
 
 // back returns a time of the past as the wall clock of now says it, whatever the clock said then.
@@ -49,7 +95,8 @@ func back(now, then time.Time) *time.Time {
 
 func (d *Daemon) showArtifacts(now time.Time) status.Artifacts {
 	seen := d.keeper.shown.Load()
-	a := status.Artifacts{Dir: d.store.Dir(), Free: seen.free, Size: seen.size, Floor: seen.floor, Stopped: clip(seen.stopped)}
+	a := status.Artifacts{Dir: d.store.Dir(), Free: seen.free, Size: seen.size, Floor: seen.floor, Budget: d.pool.packer.room.budget.Load(), Stopped: clip(seen.stopped)}
+	a.Used, _ = d.pool.packer.room.usage.read()
 	if seen.stopped != "" {
 		a.Since = back(now, seen.since)
 	}
@@ -101,7 +148,7 @@ func (d *Daemon) showWatch(r *running, now time.Time) status.Watch {
 	if v == nil {
 		return w
 	}
-	w.Kept, w.LeftOut = v.kept, v.leftOut
+	w.Kept, w.LeftOut, w.Stalled = v.kept, v.leftOut, v.stalls
 	w.Sets.Known = v.known
 	w.Sets.Published = v.known
 	for state, n := range v.states {
@@ -166,6 +213,22 @@ func (d *Daemon) problems(s *status.Snapshot) []string {
 	}
 	if s.HTTP.Error != "" {
 		add("%s", s.HTTP.Error)
+	}
+	for i := range s.Watches {
+		for _, r := range s.Watches[i].Stalled {
+			add("%s: %s", s.Watches[i].Name, stalledText(r, s.At))
+		}
+	}
+	if call := d.vigil.callOf("retention"); call != nil {
+		add("retention hangs for %s in %q of %q", duration(call.Seconds), call.Op, call.Path)
+	}
+	if text := d.curator.state().problem(); text != "" {
+		add("%s", text)
+	}
+	for _, n := range s.Notify {
+		if n.Failing != nil {
+			add("%s cannot be told: %s", n.Name, n.Error)
+		}
 	}
 	return problems
 }

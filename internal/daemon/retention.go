@@ -12,8 +12,8 @@ import (
 )
 
 // PlanRetention decides what retention does with the bundles of one watch, or of all when that is "". wants
-// may leave out whole runs; nil leaves out none. [retention.Apply] carries it out.
-func PlanRetention(ctx context.Context, c *config.Config, s *shelf.Shelf, watch string, wants func(shelf.Bundle) bool) ([]retention.Decision, error) {
+// may leave out whole runs; nil leaves out none. [retention.Withhold] is to follow, and [retention.Apply] carries it out.
+func PlanRetention(ctx context.Context, c *config.Config, s *shelf.Shelf, watch string, now time.Time, wants func(shelf.Bundle) bool) ([]retention.Decision, error) {
 	watches := make(map[string]config.Watch)
 	for _, w := range c.Watches {
 		watches[w.Name] = w
@@ -33,8 +33,14 @@ func PlanRetention(ctx context.Context, c *config.Config, s *shelf.Shelf, watch 
 		w, known := watches[watch]
 		return w.Retention, known
 	})
-	retention.Release(decisions, time.Now(), func(watch string) (time.Duration, bool) { return keptLocally(c.Stores, watch) })
+	retention.Release(decisions, now, func(watch string) (time.Duration, bool) { return keptLocally(c.Stores, watch) })
 	return decisions, nil
+}
+
+// prunes tells whether bundles of a watch may lose their archive: by its rules, or because stores have them.
+func prunes(c *config.Config, w config.Watch) bool {
+	_, released := keptLocally(c.Stores, w.Name)
+	return released || !w.Retention.IsZero()
 }
 
 // keptLocally is how long bundles of a watch stay here once all stores for it have them: the longest that one of them

@@ -19,6 +19,8 @@ const slack = 64 << 10
 type room struct {
 	dir    string
 	floor  atomic.Pointer[config.Floor]
+	budget atomic.Int64 // what all files below dir may take; 0 for any number
+	usage  *usage
 	statfs func(dir string) (space, error)
 
 	mu     sync.Mutex // is held while the file system is asked
@@ -44,7 +46,7 @@ func (c *claim) open() int64 {
 type space struct{ free, size int64 }
 
 func newRoom(dir string, floor config.Floor) *room {
-	r := &room{dir: dir, statfs: statfs, claims: make(map[*claim]bool)}
+	r := &room{dir: dir, statfs: statfs, usage: &usage{dir: dir}, claims: make(map[*claim]bool)}
 	r.setFloor(floor)
 	return r
 }
@@ -82,8 +84,52 @@ func (e *noRoomError) Error() string {
 
 func (e *noRoomError) Unwrap() error { return unix.ENOSPC }
 
+// overBudgetError tells that a bundle does not fit into the budget. It is EDQUOT.
+type overBudgetError struct {
+	need, budget int64
+	dir          string
+}
+
+// Error says nothing that changes with every bundle that is pruned.
+func (e *overBudgetError) Error() string {
+	return fmt.Sprintf("not started: the bundle takes %s, which is not left in %q of the budget of %s: %v", sizeText(e.need), e.dir, sizeText(e.budget), unix.EDQUOT)
+}
+
+func (e *overBudgetError) Unwrap() error { return unix.EDQUOT }
+
+// within makes sure that so many more bytes fit into the budget, beside what is being written.
+func (r *room) within(bytes int64) error {
+	budget := r.budget.Load()
+	if budget == 0 {
+		return nil
+	}
+	used, _ := r.usage.read()
+	for c := range r.claims {
+		used += c.bytes
+	}
+	if used+bytes+slack > budget {
+		return &overBudgetError{need: bytes + slack, budget: budget, dir: r.dir}
+	}
+	return nil
+}
+
+// full says why nothing fits into the budget, "" when something may.
+func (r *room) full() string {
+	budget := r.budget.Load()
+	used, known := r.usage.read()
+	if budget == 0 || !known || used < budget {
+		return ""
+	}
+	return fmt.Sprintf("%s of the budget of %s are used in %q", sizeText(used), sizeText(budget), r.dir)
+}
+
 // claim sets space aside for an archive of so many bytes at path, until it is released.
 func (r *room) claim(bytes int64, path string) (release func(), err error) {
+	if r.budget.Load() > 0 {
+		if err := r.usage.measured(); err != nil {
+			return nil, err
+		}
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now, floor, err := r.look()
@@ -95,6 +141,9 @@ func (r *room) claim(bytes int64, path string) (release func(), err error) {
 	}
 	if now.free-bytes-slack < floor {
 		return nil, &noRoomError{need: bytes + slack, floor: floor, dir: r.dir}
+	}
+	if err := r.within(bytes); err != nil {
+		return nil, err
 	}
 	c := &claim{bytes, path}
 	r.claims[c] = true

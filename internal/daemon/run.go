@@ -10,6 +10,8 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/bundlewatch/bundlewatch/internal/config"
+	"github.com/bundlewatch/bundlewatch/internal/notify"
+	"github.com/bundlewatch/bundlewatch/internal/provenance"
 	"github.com/bundlewatch/bundlewatch/internal/status"
 	"github.com/bundlewatch/bundlewatch/internal/store"
 )
@@ -24,26 +26,34 @@ type Daemon struct {
 	Reload <-chan struct{}
 	// Shown makes the daemon answer `bundlewatch status` and, where the config says so, HTTP.
 	Shown bool
+	// AtStop is for how long it drains when it is told to stop; 0 to stop at once.
+	AtStop time.Duration
 
-	grace   time.Duration // of tests, in place of teardown and replaceFor
-	wired   Options       // with events counted, and what all watches share
-	config  *config.Config
-	started time.Time
-	store   *store.Local
-	pool    *pool
-	keeper  *keeper
-	vigil   *vigil
-	systemd systemd
-	clocks  clocks
-	journal journal
-	windows windows
-	board   status.Board
-	loops   map[string]*running // by watch name
-	leaving []*running          // of an earlier config, that did not end in time
-	failed  chan error
-	ready   bool
-	reloads reloads
-	tidiers *tidiers
+	grace     time.Duration // of tests, in place of teardown and replaceFor
+	wired     Options       // with events counted, and what all watches share
+	config    *config.Config
+	started   time.Time
+	store     *store.Local
+	pool      *pool
+	keeper    *keeper
+	curator   *curator
+	alarms    alarms
+	notifier  *notify.Notifier
+	vigil     *vigil
+	systemd   systemd
+	clocks    clocks
+	journal   journal
+	windows   windows
+	board     status.Board
+	loops     map[string]*running // by watch name
+	leaving   []*running          // of an earlier config, that did not end in time
+	failed    chan error
+	ready     bool
+	reloads   reloads
+	tidiers   *tidiers
+	drains    chan *drainOrder
+	drainsEnd time.Time // of all drains that were asked for
+	pushing   extension // of the time to stop, until then
 
 	destinations destinations
 	targets      func(*config.Config) []target // of tests
@@ -68,26 +78,40 @@ const (
 // go on: it wraps [store.ErrLocked] when another one has the artifact directory. What hangs in a file system
 // when the context is done is left behind after a while; it can publish nothing any more.
 func (d *Daemon) Run(ctx context.Context, c *config.Config) (err error) {
+	first := load(func() (*config.Config, error) { return c, nil })
+	if first.err != nil {
+		return first.err
+	}
 	if d.store, err = openStore(c.Artifacts.Dir); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.closeStore()) }()
 	d.prepare(c)
+	defer d.closeNotifier()
+	d.sign(first.key)
+	defer d.wired.common.witness.Close()
 	defer d.windows.close()
 	stop := make(chan struct{})
 	go d.pool.run(stop)
 	go d.keeper.run(stop)
 	defer close(stop)
-	ctx, end := context.WithCancel(ctx)
+	lasting := ctx
+	if d.AtStop > 0 {
+		lasting = context.WithoutCancel(ctx) // the last drain begins when ctx is done
+	}
+	working, end := context.WithCancel(lasting)
+	if d.store.Dir() != "" {
+		go d.curator.run(working)
+	}
 	defer d.stopAll()
 	defer d.stopTidiers()
 	defer end()
-	d.tidy(ctx, c)
+	d.tidy(working, c)
 	defer d.stopSending()
-	if err := d.send(ctx, c); err != nil {
+	if err := d.send(working, c); err != nil {
 		return err
 	}
-	return d.supervise(ctx, d.start(ctx, c, nil))
+	return d.supervise(ctx, working, d.start(working, c, nil))
 }
 
 // prepare makes what all watches share.
@@ -100,23 +124,39 @@ func (d *Daemon) prepare(c *config.Config) {
 	}
 	d.wired = d.Options
 	d.wired.common = newCommon(c.Limits)
-	counted := d.journal.counted(d.Emit, d.Metrics, d.now)
+	d.notifier, d.alarms = d.newNotifier(), make(alarms)
+	counted := d.journal.counted(func(e Event) {
+		d.Emit(e)
+		d.herald(e)
+		if e.Kind == Sent {
+			d.curator.ask(e.Watch)
+		}
+	}, d.Metrics, d.now)
 	d.destinations.emit = counted
 	d.wired.Emit = func(e Event) {
 		counted(e)
 		if e.Kind == Bundled {
+			d.curator.ask(e.Watch)
 			d.destinations.published(e.Path)
 		}
 	}
 	packer := newPacker(d.store, d.wired, c.Limits)
+	packer.witness = provenance.NewWitness("/proc")
+	d.wired.common.witness = packer.witness
 	d.pool = newPool(packer, d.wired, c.Limits.Workers)
 	d.keeper = newKeeper(d.store, packer.room, d.wired)
+	d.curator = newCurator(packer.room, d.wired)
+	d.curator.unproved = d.destinations.unproved
+	d.curator.changed, d.curator.packing = d.keeper.lookSoon, func() []*work { return *d.pool.shown.Load() }
 	d.wired.common.look = d.keeper.lookSoon
 	d.keeper.close, d.keeper.renewed, d.keeper.fatal = d.pool.setClosed, d.renewed, d.fail
 	d.systemd = newSystemd(d.Log)
 	d.vigil = newVigil(d.wired, d.systemd.within())
 	d.clocks = newClocks()
-	d.windows = windows{log: d.Log, board: &d.board, metrics: d.Metrics, now: d.now}
+	if d.drains == nil {
+		d.drains = make(chan *drainOrder)
+	}
+	d.windows = windows{log: d.Log, board: &d.board, metrics: d.Metrics, drain: d.Drain, now: d.now}
 	d.use(c)
 	d.keeper.look()
 	if d.Shown {
@@ -135,12 +175,19 @@ func (d *Daemon) use(c *config.Config) {
 	d.pool.setWorkers(max(1, c.Limits.Workers))
 	d.pool.packer.throttle.set(c.Limits.ReadRate)
 	d.pool.packer.room.setFloor(c.Limits.FreeSpace)
+	d.pool.packer.room.budget.Store(c.Artifacts.Budget)
+	d.wired.common.alerts.Store(&c.Alerts)
+	d.notifier.Use(c.Notify)
+	d.curator.use(c)
 	d.wired.common.kept.most.Store(int64(keptFiles(c.Limits)))
 	d.keeper.lookSoon()
 }
 
 // renewed makes every set be bundled again. It is called from the keeper's goroutine.
-func (d *Daemon) renewed() { d.reloads.askRenewal() }
+func (d *Daemon) renewed() {
+	d.curator.renew()
+	d.reloads.askRenewal()
+}
 
 // fail ends the daemon.
 func (d *Daemon) fail(err error) {

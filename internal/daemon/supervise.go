@@ -5,16 +5,26 @@ import (
 	"time"
 )
 
-// supervise is the coordinator: it serves requests, sees that everything moves, and shows it.
-func (d *Daemon) supervise(ctx context.Context, listed <-chan struct{}) error {
+// supervise is the coordinator: it serves requests, sees that everything moves, and shows it. It ends when ctx is
+// done, after a last drain if that is wanted; until then all that it starts works on.
+func (d *Daemon) supervise(ctx, working context.Context, listed <-chan struct{}) error {
 	turn := time.NewTicker(d.systemd.period())
 	defer turn.Stop()
+	stop := ctx.Done()
+	var drained <-chan struct{} // closed when the last drain is over
 	d.turn()
 	for {
 		select {
-		case <-ctx.Done():
+		case <-stop:
 			d.systemd.stopping()
+			if d.AtStop == 0 {
+				return nil
+			}
+			stop, drained = nil, d.drainLast(working)
+		case <-drained:
 			return nil
+		case o := <-d.drains:
+			d.passOn(o)
 		case err := <-d.failed:
 			return err
 		case <-listed:
@@ -23,7 +33,7 @@ func (d *Daemon) supervise(ctx context.Context, listed <-chan struct{}) error {
 		case <-d.Reload:
 			d.reloads.ask(d)
 		case r := <-d.reloads.results():
-			listed = d.reload(ctx, r, listed)
+			listed = d.reload(working, r, listed)
 		case <-d.reloads.renewal():
 			for _, r := range d.loops {
 				r.renew()
@@ -60,11 +70,15 @@ func (d *Daemon) turn() {
 		d.windows.retry(d.config)
 	}
 	s := d.show()
+	for _, e := range d.alarms.update(d.conditions(s, now), now) {
+		d.wired.Emit(e)
+	}
 	d.systemd.say(s.Summary, now)
 	if alive {
 		d.systemd.feed(now)
 	}
 	d.awaitListings(now)
+	d.pushStop(now)
 }
 
 func (d *Daemon) rescan() {
@@ -90,7 +104,12 @@ func (d *Daemon) oversee() bool {
 	if keeper.in == nil { // it rests between two looks
 		keeper.idle = max(0, keeper.idle-keepEach)
 	}
-	return d.look(keeper) && d.look(pool) && alive
+	if d.store.Dir() == "" {
+		return d.look(keeper) && d.look(pool) && alive
+	}
+	curator := ward{name: "retention", path: d.store.Dir()}
+	curator.idle, curator.in = d.curator.pulse.idle()
+	return d.look(curator) && d.look(keeper) && d.look(pool) && alive
 }
 
 func (d *Daemon) look(w ward) bool {
@@ -109,19 +128,47 @@ const (
 )
 
 func (d *Daemon) awaitListings(now time.Time) {
-	if d.ready || now.Sub(d.reloads.extended) < extendEach {
+	if !d.ready {
+		d.reloads.extension.ask(d, now)
+	}
+}
+
+// extension is more time from systemd for as long as something moves.
+type extension struct {
+	at    time.Time // when it was asked for last
+	moved int64     // how far the work was then
+}
+
+// ask asks for more time when the work has moved since the last time.
+func (e *extension) ask(d *Daemon, now time.Time) {
+	if now.Sub(e.at) < extendEach {
 		return
 	}
-	var moved int64
-	for _, r := range d.loops {
-		moved += r.learned.Load()
-		if w := r.watcher.Load(); w != nil {
-			s := w.State()
-			moved += int64(s.Directories) + int64(s.Files)
-		}
-	}
-	if moved != d.reloads.moved {
-		d.reloads.extended, d.reloads.moved = now, moved
+	if moved := d.moved(); moved != e.moved {
+		e.at, e.moved = now, moved
 		d.systemd.extend(extendBy)
 	}
+}
+
+// pushStop asks for more time to stop while a drain goes on: the one that the unit's ExecStop waits for, or the last
+// one. While nobody stops the service it means nothing.
+func (d *Daemon) pushStop(now time.Time) {
+	if now.Before(d.drainsEnd) {
+		d.pushing.ask(d, now)
+	}
+}
+
+// moved is a number that changes when listings or packs go on.
+func (d *Daemon) moved() (n int64) {
+	for _, r := range d.loops {
+		n += r.learned.Load()
+		if w := r.watcher.Load(); w != nil {
+			s := w.State()
+			n += int64(s.Directories) + int64(s.Files)
+		}
+	}
+	for _, w := range *d.pool.shown.Load() {
+		n += w.done.Load()
+	}
+	return n
 }

@@ -16,6 +16,7 @@ func (e *engine) tell(s *set, ev Event) {
 		s.State.told = make(map[subject]string)
 	}
 	s.State.told[about] = said
+	ev.run = runOf(s)
 	e.emit(ev)
 }
 

@@ -61,7 +61,7 @@ func (d *Daemon) tidy(ctx context.Context, c *config.Config) {
 }
 
 func sameForTidy(a, b *config.Config) bool {
-	return reflect.DeepEqual(a.Tidies, b.Tidies) && reflect.DeepEqual(a.Watches, b.Watches) && a.Artifacts == b.Artifacts
+	return reflect.DeepEqual(a.Tidies, b.Tidies) && reflect.DeepEqual(a.Watches, b.Watches) && a.Artifacts.Dir == b.Artifacts.Dir
 }
 
 // stopTidiers ends the runners; a move that is under way is finished or given up first.

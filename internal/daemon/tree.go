@@ -161,6 +161,8 @@ func (e *engine) proveTree(s *set, role string, m *candidate) {
 	closeAll(opened)
 	var incomplete *checkpoint.Incomplete
 	switch {
+	case err == nil && c.format == checkpoint.Directory && !e.isQuiet(m.Value):
+		m.Wait = errTooYoung
 	case err == nil:
 		m.Value.fingerprint = c.fingerprint()
 		s.State.saved(role, m.Value.fingerprint)
@@ -253,7 +255,7 @@ func readTree(a access, v *file, p config.Payload) (*content, []*opened, error) 
 	if err := refuseForeign(checkpoint.Names(foreign), p); err != nil {
 		return nil, all, err
 	}
-	out := &content{format: t.Format, tree: true, payload: bundle.PayloadVerbatim, whole: t.Whole, tensors: t.Tensors, foreign: checkpoint.NameList(foreign)}
+	out := &content{format: t.Format, tree: true, payload: bundle.PayloadVerbatim, whole: t.Whole, tensors: checkpoint.ListTensors(t.Tensors), foreign: checkpoint.NameList(foreign)}
 	for _, l := range v.leaves {
 		out.entries = append(out.entries, bundle.PartEntry{Name: bundle.EntryName(treeName(a.root, v.path) + "/" + l.path), Payload: t.Payloads[l.path]})
 	}

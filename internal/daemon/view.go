@@ -20,6 +20,9 @@ type view struct {
 	oldest  time.Time // since when the set waits that waits longest; zero for none
 	pending []shownSet
 	leftOut int
+	stalls  []status.Stalled
+	// Sets that do not fit: above the floor, and into the budget.
+	belowFloor, overBudget int
 }
 
 type shownSet struct {
@@ -68,6 +71,16 @@ func (l *loop) makeView() {
 		v.pending = append(v.pending, shownSet{s.Key, states[s], s.Since, l.reasons(s, states[s])})
 	}
 	v.leftOut = len(l.open) - len(first)
+	v.stalls = l.stalls()
+	for s, budget := range l.short {
+		switch {
+		case l.table.Current(s) != s || s.State.settled:
+		case budget:
+			v.overBudget++
+		default:
+			v.belowFloor++
+		}
+	}
 	l.shown.Store(v)
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/bundlewatch/bundlewatch/internal/config"
+	"github.com/bundlewatch/bundlewatch/internal/page"
 	"github.com/bundlewatch/bundlewatch/internal/status"
 )
 
@@ -16,10 +17,12 @@ type windows struct {
 	log     zerolog.Logger
 	board   *status.Board
 	metrics *status.Metrics
+	drain   status.Drainer
 	now     func() time.Time
 
 	socket *status.Socket
-	http   *status.Server
+	http   *status.HTTPServer
+	page   *page.Site // nil when there is none
 	// Why one is not open although it should be; told once.
 	socketFault, httpFault string
 	retryAt                time.Time
@@ -33,7 +36,7 @@ func (w *windows) open(c *config.Config) {
 }
 
 func (w *windows) openSocket(c *config.Config) {
-	s, err := newSocket(c, w.board)
+	s, err := w.newSocket(c)
 	if err != nil {
 		w.fault(&w.socketFault, err)
 		return
@@ -44,12 +47,12 @@ func (w *windows) openSocket(c *config.Config) {
 	w.socketFault = ""
 }
 
-func newSocket(c *config.Config, board *status.Board) (*status.Socket, error) {
+func (w *windows) newSocket(c *config.Config) (*status.Socket, error) {
 	path, err := status.Place(c.Status.Socket, c.Artifacts.Dir)
 	if err != nil {
 		return nil, err
 	}
-	return status.ListenSocket(path, board)
+	return status.ListenSocket(path, w.board, w.drain)
 }
 
 func (w *windows) openHTTP(c *config.Config) {
@@ -62,12 +65,37 @@ func (w *windows) openHTTP(c *config.Config) {
 		return
 	}
 	w.httpFault = ""
-	w.serve(l)
+	w.serve(l, c)
 }
 
-func (w *windows) serve(l net.Listener) {
-	w.http = status.ServeHTTP(l, w.board, w.metrics)
+func (w *windows) serve(l net.Listener, c *config.Config) {
+	w.turnPage(c)
+	w.http = status.ServeHTTP(l, w.board, w.metrics, w.handler(), status.Access{Hosts: c.HTTP.Hosts})
 	w.log.Info().Str("address", w.http.Address).Msg("serving metrics and health over HTTP")
+}
+
+// turnPage begins or ends the page, as the config asks for.
+func (w *windows) turnPage(c *config.Config) {
+	if c.HTTP.Page && w.page == nil {
+		w.page = page.New(w.board, c.Artifacts.Dir, w.now)
+	} else if !c.HTTP.Page {
+		w.closePage()
+	}
+}
+
+// handler is the page, or nothing.
+func (w *windows) handler() status.Page {
+	if w.page == nil {
+		return nil
+	}
+	return w.page
+}
+
+func (w *windows) closePage() {
+	if w.page != nil {
+		w.page.Close()
+	}
+	w.page = nil
 }
 
 // fault tells why something is not open, once per reason.
@@ -109,28 +137,37 @@ func (w *windows) change(from, to *config.Config) (apply func(), err error) {
 	}
 	socket := w.socket
 	if to.Status.Socket != from.Status.Socket {
-		if socket, err = newSocket(to, w.board); err != nil {
+		if socket, err = w.newSocket(to); err != nil {
 			if l != nil {
 				err = errors.Join(err, l.Close())
 			}
 			return nil, err
 		}
 	}
-	return func() { w.replace(socket, l, to.HTTP.Listen != from.HTTP.Listen) }, nil
+	return func() { w.replace(socket, l, from, to) }, nil
 }
 
-func (w *windows) replace(socket *status.Socket, l net.Listener, newHTTP bool) {
+func (w *windows) replace(socket *status.Socket, l net.Listener, from, to *config.Config) {
 	if socket != w.socket {
 		w.closeSocket()
 		w.socket, w.socketFault = socket, ""
 	}
-	if !newHTTP {
+	if to.HTTP.Listen == from.HTTP.Listen {
+		w.changeHTTP(to)
 		return
 	}
 	w.closeHTTP()
 	w.httpFault = ""
 	if l != nil {
-		w.serve(l)
+		w.serve(l, to)
+	}
+}
+
+// changeHTTP changes what is served on the listener that there is, if there is one.
+func (w *windows) changeHTTP(c *config.Config) {
+	if w.http != nil {
+		w.turnPage(c)
+		w.http.Change(w.handler(), status.Access{Hosts: c.HTTP.Hosts})
 	}
 }
 
@@ -145,6 +182,7 @@ func (w *windows) closeSocket() {
 }
 
 func (w *windows) closeHTTP() {
+	w.closePage()
 	if w.http == nil {
 		return
 	}

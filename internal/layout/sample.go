@@ -112,8 +112,8 @@ func (s *sample) torch(c *checkpoint.Checkpoint) {
 	}
 	choices := s.choices(c)
 	found, err := c.StateDict("")
-	if err == nil && found.Sentinel == "" && (found.Path != "" || len(choices) == 0 || len(found.Tensors) >= len(choices[0].tensors)) {
-		s.weights, s.plain, s.signature = true, true, signature(found.Tensors)
+	if err == nil && found.Sentinel == "" && (found.Path != "" || len(choices) == 0 || found.Count >= len(choices[0].tensors)) {
+		s.weights, s.plain, s.signature = true, true, signature(found.Tensors())
 		s.foreign = checkpoint.Names(checkpoint.ForeignIn(found.Value))
 		return
 	}
@@ -135,8 +135,8 @@ func (s *sample) choices(c *checkpoint.Checkpoint) []choice {
 	s.ptycho = hasPtychoConfigs(c.HyperParameters())
 	for _, key := range keys {
 		d, err := c.StateDict(key)
-		if err == nil && len(d.Tensors) > 0 && !strings.Contains(strings.ToLower(key), "optim") {
-			all = append(all, choice{key, d.Tensors, checkpoint.Names(checkpoint.ForeignIn(d.Value))})
+		if err == nil && d.Count > 0 && !strings.Contains(strings.ToLower(key), "optim") {
+			all = append(all, choice{key, d.Tensors(), checkpoint.Names(checkpoint.ForeignIn(d.Value))})
 		}
 	}
 	rank := func(ch choice) int {

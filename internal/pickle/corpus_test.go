@@ -2,10 +2,12 @@ package pickle
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"io"
 	"math"
 	"math/big"
 	"os"
@@ -136,4 +138,27 @@ func texts(items []any) []string {
 		all[i] = valueText(v)
 	}
 	return all
+}
+
+// A pickle is read in pieces: where they end makes no difference.
+func TestDecodeReadsInPieces(t *testing.T) {
+	for _, s := range corpus(t) {
+		whole, wantErr := Decode(s.Pickle)
+		for _, window := range []int{1, 3, 64} {
+			got, err := decode(bytes.NewReader(s.Pickle), int64(len(s.Pickle)), window)
+			require.Equal(t, wantErr, err, s.Name)
+			require.Equal(t, whole.Imports, got.Imports, s.Name)
+			require.Equal(t, whole.Size, got.Size, s.Name)
+			require.Equal(t, corpusText(whole.Value), corpusText(got.Value), s.Name)
+		}
+	}
+}
+
+// What cannot be read is no fault of the pickle.
+func TestDecodeTellsErrorsOfReading(t *testing.T) {
+	_, err := DecodeFrom(bytes.NewReader([]byte("\x80\x02]")), 5)
+	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+	require.NotErrorAs(t, err, new(*Error))
+	_, err = DecodeFrom(bytes.NewReader(nil), MaxSize+1)
+	require.ErrorAs(t, err, new(*Error))
 }

@@ -1,7 +1,9 @@
 package pickle
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"math/big"
 	"slices"
 	"strconv"
@@ -79,11 +81,17 @@ func (p *Pickle) OnlyUses(opcodes string) bool {
 
 // Decode reads the pickle at the start of data. After an error the returned Pickle holds the imports
 // seen up to there; the error is an [*Error].
-func Decode(data []byte) (*Pickle, error) {
-	if len(data) > MaxSize {
-		return &Pickle{}, &Error{Reason: fmt.Sprintf("%d bytes are more than the %d that are read", len(data), MaxSize)}
+func Decode(data []byte) (*Pickle, error) { return DecodeFrom(bytes.NewReader(data), int64(len(data))) }
+
+// DecodeFrom is Decode for the pickle at the start of a file of so many bytes, which it goes through twice from front to
+// back, and never holds in memory. An error that is no [*Error] comes from r.
+func DecodeFrom(r io.ReaderAt, size int64) (*Pickle, error) { return decode(r, size, usualWindow) }
+
+func decode(r io.ReaderAt, size int64, window int) (*Pickle, error) {
+	if size > MaxSize {
+		return &Pickle{}, &Error{Reason: fmt.Sprintf("%d bytes are more than the %d that are read", size, MaxSize)}
 	}
-	d := &decoder{lexer: lexer{data: data}, memory: min(memoryFloor+memoryFactor*len(data), memoryCap)}
+	d := &decoder{lexer: lexer{source: r, size: int(size), window: window}, memory: min(memoryFloor+memoryFactor*int(size), memoryCap)}
 	if err := d.findUsedMemos(); err != nil {
 		d.listImports()
 		return &d.result, err
@@ -116,8 +124,8 @@ type decoder struct {
 // findUsedMemos walks the opcodes once for the memo indexes that are read. It also finds out whether
 // the pickle is cut off, before any value is made.
 func (d *decoder) findUsedMemos() error {
-	d.used = newBitSet(len(d.data))
-	for l := (lexer{data: d.data}); ; {
+	d.used = newBitSet(d.size)
+	for l := (lexer{source: d.source, size: d.size, window: d.window}); ; {
 		in, err := l.next()
 		if err != nil {
 			return err
@@ -128,7 +136,7 @@ func (d *decoder) findUsedMemos() error {
 			if err != nil {
 				return err
 			}
-			if i >= uint64(len(d.data)) {
+			if i >= uint64(d.size) {
 				return fault(in, "memo %d was never set", i)
 			}
 			d.used.add(i)
@@ -147,7 +155,7 @@ func (d *decoder) listImports() {
 func (d *decoder) run() error {
 	d.memo = make(map[uint64]any)
 	d.globals = make(map[string]*Global)
-	d.memoized = newBitSet(len(d.data))
+	d.memoized = newBitSet(d.size)
 	for {
 		in, err := d.next()
 		if err != nil {
@@ -218,7 +226,7 @@ func (d *decoder) charge(in instruction, bytes int) error {
 }
 
 func (d *decoder) tooLarge(in instruction) error {
-	return fault(in, "the values need more memory than a pickle of %d bytes may", len(d.data))
+	return fault(in, "the values need more memory than a pickle of %d bytes may", d.size)
 }
 
 // base is the height below which the values since the last mark lie.
@@ -308,7 +316,7 @@ func (d *decoder) stackOp(in instruction) error {
 		}
 		d.result.Protocol = int(in.number)
 	case opFrame:
-		if rest := uint64(len(d.data) - d.pos); in.number > rest {
+		if rest := uint64(d.size - d.pos); in.number > rest {
 			return fault(in, "a frame of %d bytes, but only %d are left", in.number, rest)
 		}
 	}
@@ -556,6 +564,7 @@ func (d *decoder) setItems(in instruction, pairs []any) error {
 
 func (d *decoder) setPairs(in instruction, dict *Dict, pairs []any) error {
 	defer clear(pairs)
+	dict.pairs = slices.Grow(dict.pairs, len(pairs))
 	for i := 0; i < len(pairs); i += 2 {
 		if !canBeKey(pairs[i]) {
 			return fault(in, "a key is %s, which cannot be hashed", kindOf(pairs[i]))
@@ -616,7 +625,7 @@ func (d *decoder) memoOp(in instruction) error {
 }
 
 func (d *decoder) memoPut(in instruction, i uint64) error {
-	if i >= uint64(len(d.data)) {
+	if i >= uint64(d.size) {
 		return fault(in, "memo index %d is larger than the pickle", i)
 	}
 	v, err := d.top(in)

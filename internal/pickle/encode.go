@@ -3,6 +3,7 @@ package pickle
 import (
 	"encoding/binary"
 	"fmt"
+	"io"
 	"math"
 	"math/big"
 	"math/bits"
@@ -22,6 +23,26 @@ func Encode(v any) ([]byte, error) {
 	return e.encode(v)
 }
 
+// Encoding is a value that can be written as [Encode] writes it again and again, without being in memory as a pickle.
+// The value must stay as it is.
+type Encoding struct {
+	value  any
+	shared map[any]bool
+}
+
+// NewEncoding returns the encoding of a value.
+func NewEncoding(v any) *Encoding { return &Encoding{value: v, shared: shared(v)} }
+
+// Write writes the pickle in pieces of about 64 KiB. An error of w ends it.
+func (e *Encoding) Write(w io.Writer) error {
+	out := &encoder{shared: e.shared, sink: w}
+	last, err := out.encode(e.value)
+	if err == nil {
+		_, err = w.Write(last)
+	}
+	return err
+}
+
 // EncodePlain is Encode for plain values (see the package documentation): a value that would need an
 // import to be read is an error.
 func EncodePlain(v any) ([]byte, error) {
@@ -31,6 +52,8 @@ func EncodePlain(v any) ([]byte, error) {
 
 type encoder struct {
 	out    []byte
+	sink   io.Writer         // takes what is in out from time to time; nil when it is to stay there
+	sunk   int               // bytes that it took
 	shared map[any]bool      // nodes that are needed again, by identity
 	memo   map[any]uint32    // of shared nodes that are written
 	names  map[Global]uint32 // of imports that are written
@@ -88,8 +111,11 @@ func (e *encoder) value(v any) error {
 	if e.depth++; e.depth > MaxDepth {
 		return fmt.Errorf("values are nested more than %d deep", MaxDepth)
 	}
-	if len(e.out) > MaxSize {
+	if len(e.out)+e.sunk > MaxSize {
 		return fmt.Errorf("it would be larger than %d bytes", MaxSize)
+	}
+	if err := e.flush(); err != nil {
+		return err
 	}
 	defer func() { e.depth-- }()
 	if isNode(v) {
@@ -133,6 +159,18 @@ func (e *encoder) value(v any) error {
 	return nil
 }
 
+const piece = 64 << 10 // bytes
+
+func (e *encoder) flush() error {
+	if e.sink == nil || len(e.out) < piece {
+		return nil
+	}
+	n, err := e.sink.Write(e.out)
+	e.sunk += n
+	e.out = e.out[:0]
+	return err
+}
+
 // special writes what cannot be read without an import or a persistent id.
 func (e *encoder) special(v any) error {
 	switch t := v.(type) {
@@ -141,7 +179,7 @@ func (e *encoder) special(v any) error {
 	case *Object:
 		return e.object(t)
 	case *TensorCall:
-		err := e.value(t.Object())
+		err := e.tensorCall(t)
 		e.remember(t)
 		return err
 	case *PersistentID:

@@ -3,7 +3,9 @@ package pickle
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"io"
 )
 
 // Opcodes, as in CPython's Lib/pickletools.py.
@@ -127,19 +129,30 @@ type instruction struct {
 }
 
 // lexer cuts a pickle into instructions. It knows nothing of their meaning, so that a walk over the
-// opcodes sees the same instructions as a read of the values.
+// opcodes sees the same instructions as a read of the values. The texts of an instruction are valid until the next.
 type lexer struct {
-	data []byte
-	pos  int
+	source io.ReaderAt
+	size   int
+	window int // bytes that are read at once, or more
+	pos    int
+	data   []byte // a part of the pickle, from start on
+	start  int
+	from   int // where the instruction begins: what is behind it stays in data
 }
 
+const usualWindow = 64 << 10 // bytes
+
 func (l *lexer) next() (instruction, error) {
-	if l.pos >= len(l.data) {
+	if l.pos >= l.size {
 		return instruction{}, &Error{Offset: l.pos, Reason: "the pickle ends without a STOP opcode"}
 	}
-	in := instruction{op: l.data[l.pos], offset: l.pos}
-	l.pos++
-	var err error
+	in := instruction{offset: l.pos}
+	l.from = l.pos
+	op, err := l.take(in, 1)
+	if err != nil {
+		return in, err
+	}
+	in.op = op[0]
 	switch arguments[in.op] {
 	case argNone:
 	case argUint1:
@@ -153,9 +166,7 @@ func (l *lexer) next() (instruction, error) {
 	case argLine:
 		in.text, err = l.line(in)
 	case argTwoLines:
-		if in.text, err = l.line(in); err == nil {
-			in.second, err = l.line(in)
-		}
+		in.text, in.second, err = l.twoLines(in)
 	case argCounted1:
 		in.text, err = l.counted(in, 1)
 	case argCounted4:
@@ -169,13 +180,42 @@ func (l *lexer) next() (instruction, error) {
 }
 
 func (l *lexer) take(in instruction, n uint64) ([]byte, error) {
-	if rest := uint64(len(l.data) - l.pos); n > rest {
+	if rest := uint64(l.size - l.pos); n > rest {
 		return nil, &Error{Offset: in.offset, Op: in.op,
 			Reason: fmt.Sprintf("needs %d bytes, but only %d are left", n, rest)}
 	}
-	b := l.data[l.pos : l.pos+int(n)]
-	l.pos += int(n)
+	end := l.pos + int(n)
+	if end > l.start+len(l.data) {
+		if err := l.fill(end); err != nil {
+			return nil, err
+		}
+	}
+	b := l.data[l.pos-l.start : end-l.start]
+	l.pos = end
 	return b, nil
+}
+
+// fill reads on, at least up to end, and gives up what is in front of the instruction.
+func (l *lexer) fill(end int) error {
+	kept := l.data[min(l.from-l.start, len(l.data)):]
+	size := min(max(l.window, 2*(end-l.from)), l.size-l.from)
+	if size > cap(l.data) {
+		l.data = append(make([]byte, 0, size), kept...)
+	} else {
+		l.data = l.data[:copy(l.data[:cap(l.data)], kept)]
+	}
+	l.start = l.from
+	have := len(l.data)
+	l.data = l.data[:size]
+	n, err := l.source.ReadAt(l.data[have:], int64(l.start+have))
+	if n < size-have {
+		l.data = l.data[:have+n]
+		if err == nil || errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		return fmt.Errorf("read a pickle at byte %d: %w", l.start+have+n, err)
+	}
+	return nil
 }
 
 func (l *lexer) uint(in instruction, width uint64) (uint64, error) {
@@ -197,13 +237,31 @@ func (l *lexer) counted(in instruction, width uint64) ([]byte, error) {
 }
 
 func (l *lexer) line(in instruction) ([]byte, error) {
-	i := bytes.IndexByte(l.data[l.pos:], '\n')
-	if i < 0 {
-		return nil, &Error{Offset: in.offset, Op: in.op, Reason: "its line of text does not end"}
+	for searched := l.pos; ; {
+		rest := l.data[searched-l.start:]
+		if i := bytes.IndexByte(rest, '\n'); i >= 0 {
+			b := l.data[l.pos-l.start : searched+i-l.start]
+			l.pos = searched + i + 1
+			return b, nil
+		}
+		searched += len(rest)
+		if searched == l.size {
+			return nil, &Error{Offset: in.offset, Op: in.op, Reason: "its line of text does not end"}
+		}
+		if err := l.fill(searched + 1); err != nil {
+			return nil, err
+		}
 	}
-	b := l.data[l.pos : l.pos+i]
-	l.pos += i + 1
-	return b, nil
+}
+
+func (l *lexer) twoLines(in instruction) (first, second []byte, err error) {
+	at := l.pos
+	if first, err = l.line(in); err != nil {
+		return nil, nil, err
+	}
+	length := len(first)
+	second, err = l.line(in)
+	return l.data[at-l.start:][:length], second, err // the second may have moved the first
 }
 
 // Error says where and why a pickle cannot be read.

@@ -1,6 +1,7 @@
 package pickle
 
 import (
+	"errors"
 	"hash/maphash"
 	"slices"
 )
@@ -58,6 +59,33 @@ func (t *TensorCall) Changed() bool { return t.changed != nil }
 func (t *TensorCall) object() *Object {
 	t.changed = t.Object()
 	return t.changed
+}
+
+// tensorCall writes what stands for an object: nothing else refers to its parts.
+func (e *encoder) tensorCall(t *TensorCall) error {
+	if t.changed != nil {
+		return e.value(t.changed)
+	}
+	if err := e.global(t.function); err != nil {
+		return err
+	}
+	e.op(opMark)
+	e.op(opMark)
+	e.string(storageWord)
+	if err := e.global(t.class); err != nil {
+		return err
+	}
+	e.string(t.key)
+	e.string(t.location)
+	e.int(t.elements)
+	e.op(opTuple)
+	e.op(opBinPersID)
+	e.int(t.offset)
+	if err := errors.Join(e.tuple(t.shape), e.tuple(t.stride), e.value(t.grad), e.global(t.hooks)); err != nil {
+		return err
+	}
+	e.out = append(e.out, opEmptyTuple, opReduce, opTuple, opReduce)
+	return nil
 }
 
 // Bytes of values, as the decoder counts them.

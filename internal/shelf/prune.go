@@ -66,7 +66,9 @@ func (s *Shelf) Restore(b Bundle) error {
 
 // stillSame makes sure that what is at the place of a bundle is that bundle, whole and not pinned.
 func (s *Shelf) stillSame(b Bundle) error {
-	if err := s.noLinks(b.Place); err != nil {
+	if err := s.noLinks(b.Place); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: %w", ErrKept, err)
+	} else if err != nil {
 		return err
 	}
 	now, err := s.At(b.Place)
@@ -81,23 +83,6 @@ func (s *Shelf) stillSame(b Bundle) error {
 		return fmt.Errorf("%w: it is %s: %s", ErrKept, now.State, now.Reason)
 	case now.Archive != b.Archive || now.Watch != b.Watch || now.Key != b.Key || now.Path != b.Path:
 		return fmt.Errorf("%w: it is another bundle than the one that was listed", ErrKept)
-	}
-	return nil
-}
-
-// noLinks makes sure that every directory down to the bundle is one, and no symbolic link to elsewhere.
-func (s *Shelf) noLinks(place string) error {
-	for dir := filepath.FromSlash(place); dir != "."; dir = filepath.Dir(dir) {
-		info, err := os.Lstat(filepath.Join(s.dir, dir))
-		if errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%w: it is gone", ErrKept)
-		}
-		if err != nil {
-			return err
-		}
-		if !info.IsDir() {
-			return fmt.Errorf("%w: %q is no directory of the artifact directory", ErrKept, dir)
-		}
 	}
 	return nil
 }

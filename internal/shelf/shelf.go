@@ -43,7 +43,9 @@ type Bundle struct {
 	Pinned    bool
 	HalfGone  bool // a pruning began and did not end: there is a tombstone and an archive
 	Metrics   bundle.Metrics
-	Source    string // the file of the first member that has one
+	Source    string    // the file of the first member that has one
+	Saved     time.Time // when the newest of the members' files was written
+	Jobs      []string  // ids of the Slurm jobs whose processes were seen writing
 }
 
 // Shelf is an artifact directory.
@@ -72,10 +74,11 @@ func (s *Shelf) Dir() string { return s.dir }
 // their places: 9 before 10. Symbolic links are not followed. An error of do ends the walk and is returned.
 // Directories that vanish on the way are passed over.
 func (s *Shelf) Each(ctx context.Context, watch string, do func(Bundle) error) error {
-	return s.walk(ctx, "", watch, do)
+	return s.walk(ctx, "", watch, func(place string) error { return do(s.look(place)) })
 }
 
-func (s *Shelf) walk(ctx context.Context, place, watch string, do func(Bundle) error) error {
+// walk calls do for the place of every bundle.
+func (s *Shelf) walk(ctx context.Context, place, watch string, do func(place string) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -87,21 +90,29 @@ func (s *Shelf) walk(ctx context.Context, place, watch string, do func(Bundle) e
 		return fmt.Errorf("list bundles: %w", err)
 	}
 	if place != "" && looksLikeBundle(entries) {
-		return do(s.look(place))
+		return do(place)
 	}
-	names := make([]string, 0, len(entries))
-	for _, e := range entries {
-		if e.IsDir() && (place != "" || !strings.HasPrefix(e.Name(), ".") && (watch == "" || watch == e.Name())) {
-			names = append(names, e.Name())
+	for _, name := range directories(entries, place) {
+		if place == "" && watch != "" && watch != name {
+			continue
 		}
-	}
-	slices.SortFunc(names, pattern.CompareNatural)
-	for _, name := range names {
 		if err := s.walk(ctx, path.Join(place, name), watch, do); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// directories are the names of the directories in a listing, in natural order, without what is hidden at the top.
+func directories(entries []os.DirEntry, place string) []string {
+	names := make([]string, 0, len(entries))
+	for _, e := range entries {
+		if e.IsDir() && (place != "" || !strings.HasPrefix(e.Name(), ".")) {
+			names = append(names, e.Name())
+		}
+	}
+	slices.SortFunc(names, pattern.CompareNatural)
+	return names
 }
 
 func looksLikeBundle(entries []os.DirEntry) bool {
@@ -143,7 +154,7 @@ func (s *Shelf) look(place string) Bundle {
 		err = b.checkPlace(head)
 	}
 	if err == nil {
-		err = b.checkFiles()
+		err = b.checkFiles(head)
 	}
 	if err != nil {
 		b.State, b.Reason = Damaged, err.Error()
@@ -153,6 +164,7 @@ func (s *Shelf) look(place string) Bundle {
 
 func (b *Bundle) take(h *bundle.Head) {
 	b.Watch, b.Run, b.Key, b.Version, b.Published, b.Archive = h.Watch, h.Run(), h.Key, h.Version, h.Provenance.Published, h.Archive
+	b.Jobs = h.Jobs()
 	b.Metrics = make(bundle.Metrics)
 	for _, m := range h.Members {
 		for name, value := range m.Metrics {
@@ -160,8 +172,14 @@ func (b *Bundle) take(h *bundle.Head) {
 				b.Metrics[name] = value
 			}
 		}
-		if m.Source != nil && b.Source == "" {
+		if m.Source == nil {
+			continue
+		}
+		if b.Source == "" {
 			b.Source = m.Source.Path
+		}
+		if m.Source.ModTime.After(b.Saved) {
+			b.Saved = m.Source.ModTime
 		}
 	}
 }
@@ -182,7 +200,7 @@ func (b *Bundle) checkPlace(h *bundle.Head) error {
 }
 
 // checkFiles looks at the files beside the manifest.
-func (b *Bundle) checkFiles() error {
+func (b *Bundle) checkFiles(h *bundle.Head) error {
 	t, err := bundle.ReadTombstone(b.Path)
 	if err != nil {
 		return err
@@ -202,6 +220,11 @@ func (b *Bundle) checkFiles() error {
 		return fmt.Errorf("%s has %d bytes, the manifest says %d", bundle.ArchiveName, archive.Size(), b.Archive.Bytes)
 	}
 	b.HalfGone = t != nil && b.State == Present
+	if h.Provenance.SignedBy != "" {
+		if _, err := os.Lstat(filepath.Join(b.Path, bundle.SignatureName)); err != nil {
+			return err
+		}
+	}
 	_, err = os.Lstat(filepath.Join(b.Path, bundle.TreeName))
 	return err
 }

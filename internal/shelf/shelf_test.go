@@ -13,6 +13,7 @@ import (
 	"github.com/bundlewatch/bundlewatch/internal/bundle"
 	"github.com/bundlewatch/bundlewatch/internal/checkpoint"
 	"github.com/bundlewatch/bundlewatch/internal/pickle"
+	"github.com/bundlewatch/bundlewatch/internal/signature"
 )
 
 // publish packs a small bundle into a place of the artifact directory.
@@ -24,7 +25,7 @@ func publish(t *testing.T, dir, watch, key string) string {
 	require.NoError(t, err)
 	m, err := bundle.Pack(t.Context(), path, &bundle.Contents{
 		Watch: watch, Key: key, Params: pickle.NewDict(),
-		Parts: []bundle.Part{bundle.Model(payload, bundle.Member{Role: "m", Payload: bundle.PayloadSentinel, Tensors: []checkpoint.Tensor{}})},
+		Parts: []bundle.Part{bundle.Model(payload, bundle.Member{Role: "m", Payload: bundle.PayloadSentinel, Tensors: checkpoint.ListTensors([]checkpoint.Tensor{})})},
 	}, func(int64) {})
 	require.NoError(t, err)
 	m.Version, m.Tool, m.Provenance.Published = 1, "test", time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -178,4 +179,24 @@ func TestPinsAreFilesOfTheDirectory(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, there)
 	require.NoDirExists(t, filepath.Join(s.Dir(), ".pins", "w"))
+}
+
+// The manifest says that the bundle was signed: without its signature it is not whole.
+func TestSignedBundleWithoutItsSignature(t *testing.T) {
+	dir := t.TempDir()
+	path := publish(t, dir, "w", "a")
+	m, err := bundle.ReadManifest(filepath.Join(path, bundle.ManifestName))
+	require.NoError(t, err)
+	key, err := signature.Generate(signature.P256)
+	require.NoError(t, err)
+	require.NoError(t, bundle.SealSigned(path, m, "a", key))
+	b := list(t, open(t, dir), "")[0]
+	require.Equal(t, Present, b.State, b.Reason)
+	b, err = Prove(t.Context(), b)
+	require.NoError(t, err)
+	require.Equal(t, Verified, b.State, b.Reason)
+	require.NoError(t, os.Remove(filepath.Join(path, bundle.SignatureName)))
+	b = list(t, open(t, dir), "")[0]
+	require.Equal(t, Damaged, b.State)
+	require.Contains(t, b.Reason, "model.sig: no such file")
 }

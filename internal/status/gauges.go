@@ -42,9 +42,7 @@ func stamp(t *time.Time) float64 {
 	return float64(t.UnixMilli()) / 1000
 }
 
-var gauges = slices.Concat(ownGauges, destinationGauges)
-
-var ownGauges = []gauge{
+var gauges = slices.Concat(operatorGauges, destinationGauges, []gauge{
 	{family{"bundlewatch_ready", nil, "Whether every root was listed, or is known to be missing or to hang."}, prometheus.GaugeValue,
 		one(func(s *Snapshot) float64 { return truth(s.Ready) })},
 	{family{"bundlewatch_root_up", watchLabel, "Whether the root is there."}, prometheus.GaugeValue,
@@ -111,7 +109,12 @@ var ownGauges = []gauge{
 		one(func(s *Snapshot) float64 { return truth(s.Artifacts.Fault != "") })},
 	{family{"bundlewatch_config_last_reload_successful", nil, "Whether the config in force is the one that was read last; 1 before the first reload."}, prometheus.GaugeValue,
 		one(func(s *Snapshot) float64 { return truth(s.Reload.Error == "") })},
-}
+})
+
+const (
+	gaugeValue   = prometheus.GaugeValue
+	counterValue = prometheus.CounterValue
+)
 
 var buildInfo = family{"bundlewatch_build_info", []string{"version", "goversion"}, "Always 1: the version of the program and of Go."}
 

@@ -12,12 +12,16 @@ import (
 
 func discard() *log.Logger { return log.New(io.Discard, "", 0) }
 
-// httpMux is all that the HTTP listener serves.
-func httpMux(board *Board, metrics *Metrics) *http.ServeMux {
+// httpMux is all that the HTTP listener serves. page answers what is neither metrics nor health; it may be nil.
+func httpMux(board *Board, metrics *Metrics, page Page) *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, Health(board.Last())) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { answer(w, Readiness(board.Last())) })
+	if page != nil {
+		mux.Handle("/", page)
+		return mux
+	}
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		text(w, http.StatusOK, "bundlewatch\n\n/metrics\n/healthz\n/readyz\n")
 	})

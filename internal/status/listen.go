@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -93,7 +94,7 @@ func (c *counted) Close() error {
 	return c.Conn.Close()
 }
 
-// ListenHTTP opens the listener for metrics and health, host:port.
+// ListenHTTP opens the listener for the page, metrics and health, host:port.
 func ListenHTTP(address string) (net.Listener, error) {
 	var config net.ListenConfig
 	l, err := config.Listen(context.Background(), "tcp", address)
@@ -103,11 +104,37 @@ func ListenHTTP(address string) (net.Listener, error) {
 	return l, nil
 }
 
-// maxHTTPClients is how many connections the HTTP listener has at a time.
+// maxHTTPClients is how many connections the HTTP listener has at a time. A browser that shows the page keeps one.
 const maxHTTPClients = 64
 
-// ServeHTTP serves metrics and health, and closes the listener in the end. The page that shows the same to
-// people goes on the same mux.
-func ServeHTTP(l net.Listener, board *Board, metrics *Metrics) *Server {
-	return serve(l, l.Addr().String(), maxHTTPClients, httpMux(board, metrics))
+// Page answers requests that are neither for metrics nor for health.
+type Page = http.Handler
+
+// ServeHTTP serves metrics and health, and closes the listener in the end. page answers everything else, unless it
+// is nil.
+func ServeHTTP(l net.Listener, board *Board, metrics *Metrics, page Page, access Access) *HTTPServer {
+	s := &HTTPServer{board: board, metrics: metrics}
+	if a, ok := l.Addr().(*net.TCPAddr); ok {
+		s.loopback = a.IP.IsLoopback()
+	}
+	s.Change(page, access)
+	answer := func(w http.ResponseWriter, r *http.Request) { (*s.answers.Load()).ServeHTTP(w, r) }
+	s.Server = serve(l, l.Addr().String(), maxHTTPClients, http.HandlerFunc(answer))
+	return s
+}
+
+// HTTPServer is the server of the HTTP listener.
+type HTTPServer struct {
+	*Server
+	board    *Board
+	metrics  *Metrics
+	loopback bool
+	answers  atomic.Pointer[http.Handler]
+}
+
+// Change replaces the page and who may ask, for all requests that come from now on.
+func (s *HTTPServer) Change(page Page, access Access) {
+	access.loopback = s.loopback
+	answers := access.guard(httpMux(s.board, s.metrics, page))
+	s.answers.Store(&answers)
 }

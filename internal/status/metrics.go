@@ -59,6 +59,9 @@ var (
 	packTime   = family{"bundlewatch_pack_duration_seconds", watchLabel, "Time from the first read of a bundle that was published to its name."}
 	nameTime   = family{"bundlewatch_publish_duration_seconds", watchLabel, "Time to seal a packed bundle and give it its name."}
 	latency    = family{"bundlewatch_set_latency_seconds", watchLabel, "Time from the completion of a set to its bundle."}
+	pruned     = family{"bundlewatch_bundles_pruned_total", watchLabel, "Bundles whose archive retention removed."}
+	prunedSize = family{"bundlewatch_pruned_bytes_total", watchLabel, "Bytes of archives that retention removed."}
+	pruneFails = family{"bundlewatch_prune_failures_total", watchLabel, "Bundles that could not be pruned, and passes of retention that failed."}
 	scans      = family{"bundlewatch_scans_total", watchLabel, "Listings of the whole root."}
 	scanTime   = family{"bundlewatch_scan_duration_seconds", watchLabel, "Time that a listing of the whole root took."}
 	reloads    = family{"bundlewatch_config_reloads_total", []string{"result"}, "Requests to read the config again; result is ok or refused."}
@@ -74,6 +77,7 @@ type Metrics struct {
 	watches  []string
 
 	published, completed, expired, refused, failures, retries, packed, scans, reloads *prometheus.CounterVec
+	pruned, prunedSize, pruneFails                                                    *prometheus.CounterVec
 	packTime, nameTime, latency, scanTime                                             *prometheus.HistogramVec
 }
 
@@ -84,7 +88,8 @@ func NewMetrics(board *Board, version string) *Metrics {
 		into **prometheus.CounterVec
 		of   family
 	}{{&m.published, published}, {&m.completed, completed}, {&m.expired, expired}, {&m.refused, refused}, {&m.failures, failures},
-		{&m.retries, retries}, {&m.packed, packed}, {&m.scans, scans}, {&m.reloads, reloads}} {
+		{&m.retries, retries}, {&m.packed, packed}, {&m.scans, scans}, {&m.reloads, reloads},
+		{&m.pruned, pruned}, {&m.prunedSize, prunedSize}, {&m.pruneFails, pruneFails}} {
 		*c.into = prometheus.NewCounterVec(prometheus.CounterOpts{Name: c.of.name, Help: c.of.help}, c.of.labels)
 		m.registry.MustRegister(*c.into)
 	}
@@ -118,7 +123,7 @@ func (m *Metrics) Watches(names []string) {
 }
 
 func (m *Metrics) forget(labels prometheus.Labels) {
-	for _, v := range []*prometheus.CounterVec{m.published, m.completed, m.expired, m.refused, m.failures, m.retries, m.packed, m.scans} {
+	for _, v := range []*prometheus.CounterVec{m.published, m.completed, m.expired, m.refused, m.failures, m.retries, m.packed, m.scans, m.pruned, m.prunedSize, m.pruneFails} {
 		v.DeletePartialMatch(labels)
 	}
 	for _, v := range []*prometheus.HistogramVec{m.packTime, m.nameTime, m.latency, m.scanTime} {
@@ -127,7 +132,7 @@ func (m *Metrics) forget(labels prometheus.Labels) {
 }
 
 func (m *Metrics) create(watch string) {
-	for _, v := range []*prometheus.CounterVec{m.published, m.completed, m.expired, m.retries, m.packed, m.scans} {
+	for _, v := range []*prometheus.CounterVec{m.published, m.completed, m.expired, m.retries, m.packed, m.scans, m.pruned, m.prunedSize, m.pruneFails} {
 		v.WithLabelValues(watch)
 	}
 	for _, v := range []*prometheus.HistogramVec{m.packTime, m.nameTime, m.latency, m.scanTime} {
@@ -156,6 +161,15 @@ func (m *Metrics) Refused(watch string, why RefusalReason) {
 func (m *Metrics) Failed(watch string, why FailureReason) {
 	m.failures.WithLabelValues(watch, string(why)).Inc()
 }
+
+// Pruned counts a bundle whose archive of so many bytes was removed.
+func (m *Metrics) Pruned(watch string, bytes int64) {
+	m.pruned.WithLabelValues(watch).Inc()
+	m.prunedSize.WithLabelValues(watch).Add(float64(bytes))
+}
+
+// PruneFailed counts a failure of retention.
+func (m *Metrics) PruneFailed(watch string) { m.pruneFails.WithLabelValues(watch).Inc() }
 
 // Retried counts a pack that was discarded.
 func (m *Metrics) Retried(watch string) { m.retries.WithLabelValues(watch).Inc() }

@@ -27,11 +27,15 @@ var update = flag.Bool("update", false, "write docs/metrics.md instead of compar
 // full is a snapshot in which everything happens.
 func full() *Snapshot {
 	then := time.Unix(1_700_000_000, 500_000_000)
+	half := 0.5
 	call := &Call{Op: "read", Path: "/data/x", Since: then, Seconds: 31}
 	return &Snapshot{
 		At: then, Tool: "bundlewatch test", PID: 7, Ready: true, Problems: []string{},
-		Artifacts: Artifacts{Dir: "/a", Free: 5, Size: 10, Floor: 6, Stopped: "5 B are free"},
-		Limits:    Limits{Workers: 2, KeptFiles: 100, Kept: 3},
+		Artifacts: Artifacts{Dir: "/a", Free: 5, Size: 10, Floor: 6, Used: 11, Budget: 12, Stopped: "5 B are free"},
+		Alerts:    []Alert{{Name: AlertRefusal, Watch: "w", Text: "x", Since: then}, {Name: AlertBudget, Text: "x", Since: then}},
+		Retention: &Retention{LastPass: &then, Failing: "x"}, Forecast: &Forecast{BytesPerDay: 7, ToBudget: &half},
+		Notify: []Notify{{Name: "n", Kind: "webhook", Queued: 3, Delivered: 4, Dropped: 5, Failing: &then}},
+		Limits: Limits{Workers: 2, KeptFiles: 100, Kept: 3},
 		Watches: []Watch{{Name: "w", Root: "/data", Path: "/data", Source: "inotify", Hung: call, Overflows: 4,
 			Scan: Scan{Count: 2, Ended: &then, Operations: 12},
 			Sets: Sets{Known: 5, Pending: map[State]int{Waiting: 2}, Oldest: &then}, Kept: 3}},
@@ -81,6 +85,21 @@ func TestSeriesAreThereFromTheStart(t *testing.T) {
 		`bundlewatch_artifacts_stopped 1`,
 		`bundlewatch_event_overflows_total{watch="w"} 4`,
 		`bundlewatch_build_info{goversion="go`,
+		`bundlewatch_alerts{alert="refusal",watch="w"} 1`,
+		`bundlewatch_alerts{alert="run_stalled",watch="w"} 0`,
+		`bundlewatch_alerts{alert="budget",watch=""} 1`,
+		`bundlewatch_alerts{alert="notify",watch=""} 0`,
+		`bundlewatch_artifacts_used_bytes 11`,
+		`bundlewatch_artifacts_budget_bytes 12`,
+		`bundlewatch_artifacts_growth_bytes_per_day 7`,
+		`bundlewatch_artifacts_seconds_to_budget 43200`,
+		`bundlewatch_artifacts_seconds_to_floor -1`,
+		`bundlewatch_retention_failing 1`,
+		`bundlewatch_notify_queue{target="n"} 3`,
+		`bundlewatch_notifications_total{result="delivered",target="n"} 4`,
+		`bundlewatch_notifications_total{result="dropped",target="n"} 5`,
+		`bundlewatch_notify_failing{target="n"} 1`,
+		`bundlewatch_prune_failures_total{watch="w"} 0`,
 	} {
 		require.Contains(t, text, want)
 	}
@@ -96,10 +115,13 @@ func TestWatchesComeAndGo(t *testing.T) {
 	m.Retried("w")
 	m.Expired("w")
 	m.Completed("w")
+	m.Pruned("w", 9)
+	m.PruneFailed("w")
 	m.Reloaded(true)
 	text := scraped(t, m)
 	for _, want := range []string{`bundles_published_total{watch="w"} 1`, `refusals_total{reason="config",watch="w"} 1`, `pack_bytes_total{watch="w"} 100`,
-		`pack_duration_seconds_sum{watch="w"} 2`, `publish_duration_seconds_sum{watch="w"} 1`, `set_latency_seconds_sum{watch="w"} 60`, `reloads_total{result="ok"} 1`} {
+		`pack_duration_seconds_sum{watch="w"} 2`, `publish_duration_seconds_sum{watch="w"} 1`, `set_latency_seconds_sum{watch="w"} 60`, `bundles_pruned_total{watch="w"} 1`, `pruned_bytes_total{watch="w"} 9`,
+		`prune_failures_total{watch="w"} 1`, `reloads_total{result="ok"} 1`} {
 		require.Contains(t, text, want)
 	}
 	m.Watches([]string{"w", "v"})
@@ -155,7 +177,7 @@ func TestEveryMetricIsCollected(t *testing.T) {
 	for _, f := range families {
 		got = append(got, f.GetName())
 	}
-	all := []family{published, completed, expired, refused, failures, retries, packed, packTime, nameTime, latency, scans, scanTime, reloads, buildInfo}
+	all := []family{published, completed, expired, refused, failures, retries, packed, packTime, nameTime, latency, scans, scanTime, reloads, buildInfo, pruned, prunedSize, pruneFails}
 	for _, g := range gauges {
 		all = append(all, g.family)
 	}

@@ -21,6 +21,7 @@ func (s *Snapshot) Sentence() string {
 	parts = append(parts, number(len(s.Watches), "watch", "watches"))
 	parts = append(parts, s.pending()...)
 	parts = append(parts, s.packing()...)
+	parts = append(parts, s.sending()...)
 	parts = append(parts, s.history())
 	return Plain(shorten(strings.Join(parts, "; "), maxSentence))
 }
@@ -65,6 +66,16 @@ func (s *Snapshot) packing() []string {
 		text += fmt.Sprintf(" and %d more", more)
 	}
 	return []string{text}
+}
+
+func (s *Snapshot) sending() []string {
+	var parts []string
+	for i := range s.Destinations {
+		if d := &s.Destinations[i]; d.Pending > 0 {
+			parts = append(parts, fmt.Sprintf("%s to send to %s", number(d.Pending, "bundle", "bundles"), d.Name))
+		}
+	}
+	return parts
 }
 
 func (s *Snapshot) history() string {

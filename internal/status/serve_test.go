@@ -22,7 +22,7 @@ import (
 
 func listen(t *testing.T, path string, board *Board) *Socket {
 	t.Helper()
-	s, err := ListenSocket(path, board)
+	s, err := ListenSocket(path, board, nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	return s
@@ -55,7 +55,7 @@ func TestSocketPathsMayBeLong(t *testing.T) {
 	board := &Board{}
 	board.Publish(full())
 	path := filepath.Join(dir, strings.Repeat("s", 50))
-	s, err := ListenSocket(path, board)
+	s, err := ListenSocket(path, board, nil)
 	require.NoError(t, err)
 	_, _, err = Ask(context.Background(), path)
 	require.NoError(t, err)
@@ -74,7 +74,7 @@ func TestSocketOfADeadProcessIsReplaced(t *testing.T) {
 	board.Publish(full())
 	first := listen(t, path, board)
 
-	_, err = ListenSocket(path, board)
+	_, err = ListenSocket(path, board, nil)
 	require.ErrorIs(t, err, ErrInUse)
 	require.NoError(t, os.Remove(path))
 	listen(t, path, board)
@@ -92,10 +92,10 @@ func TestSocketReplacesNothingElse(t *testing.T) {
 	} {
 		path := filepath.Join(t.TempDir(), "s.sock")
 		require.NoError(t, make(path))
-		_, err := ListenSocket(path, &Board{})
+		_, err := ListenSocket(path, &Board{}, nil)
 		require.ErrorContains(t, err, "no socket", name)
 	}
-	_, err := ListenSocket(filepath.Join(t.TempDir(), "none", "s.sock"), &Board{})
+	_, err := ListenSocket(filepath.Join(t.TempDir(), "none", "s.sock"), &Board{}, nil)
 	require.ErrorIs(t, err, os.ErrNotExist)
 	_, _, err = Ask(context.Background(), filepath.Join(t.TempDir(), "s.sock"))
 	require.ErrorIs(t, err, os.ErrNotExist)
@@ -144,7 +144,7 @@ func TestRequestsThatMakeNoSense(t *testing.T) {
 func get(t *testing.T, board *Board, m *Metrics, path string) (int, string) {
 	t.Helper()
 	w := httptest.NewRecorder()
-	httpMux(board, m).ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+	httpMux(board, m, nil).ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
 	return w.Code, w.Body.String()
 }
 
@@ -194,7 +194,7 @@ func TestHTTPListener(t *testing.T) {
 	board, m := metrics()
 	l, err := ListenHTTP("127.0.0.1:0")
 	require.NoError(t, err)
-	s := ServeHTTP(l, board, m)
+	s := ServeHTTP(l, board, m, nil, Access{})
 	_, err = ListenHTTP(s.Address)
 	require.ErrorContains(t, err, fmt.Sprintf("listen for HTTP on %q", s.Address))
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}

@@ -27,12 +27,18 @@ type Snapshot struct {
 	Artifacts Artifacts `json:"artifacts"`
 	Limits    Limits    `json:"limits"`
 	Reload    Reload    `json:"reload"`
-	HTTP      HTTP      `json:"http"`
-	Counts    Counts    `json:"counts"`
-	Watches   []Watch   `json:"watches"`
-	Packs     []Pack    `json:"packs"`
-	Bundles   []Bundle  `json:"bundles"`  // the last ones, newest first
-	Refusals  []Refusal `json:"refusals"` // the last ones, newest first
+	// Alerts are those that hold, the oldest first.
+	Alerts    []Alert    `json:"alerts"`
+	Retention *Retention `json:"retention,omitempty"`
+	Forecast  *Forecast  `json:"forecast,omitempty"`
+	Notify    []Notify   `json:"notify"`
+	HTTP      HTTP       `json:"http"`
+	Counts    Counts     `json:"counts"`
+	Watches   []Watch    `json:"watches"`
+	Packs     []Pack     `json:"packs"`
+	Bundles   []Bundle   `json:"bundles"`  // the last ones, newest first
+	Refusals  []Refusal  `json:"refusals"` // the last ones, newest first
+	Strays    []Stray    `json:"strays"`   // what [[tidy]] did last, newest first
 	// Destinations are where bundles are sent to, in the order of the config.
 	Destinations []Destination `json:"destinations,omitempty"`
 
@@ -44,7 +50,9 @@ type Artifacts struct {
 	Dir     string `json:"dir"`
 	Free    int64  `json:"free_bytes"` // for users who are not root
 	Size    int64  `json:"size_bytes"`
-	Floor   int64  `json:"floor_bytes"` // what must stay free
+	Floor   int64  `json:"floor_bytes"`  // what must stay free
+	Used    int64  `json:"used_bytes"`   // what its files take; 0 before it was measured
+	Budget  int64  `json:"budget_bytes"` // what they may take; 0 for any number
 	Stopped string `json:"stopped,omitempty"`
 	Fault   string `json:"fault,omitempty"`
 	// Since is when it was stopped or became faulty.
@@ -79,6 +87,8 @@ type Counts struct {
 	Refused   int `json:"refused"`
 	Failed    int `json:"failed"`
 	Expired   int `json:"expired"`
+	Pruned    int `json:"pruned"`
+	Tidied    int `json:"tidied"` // strays that were moved
 }
 
 // Watch is one watch and its root.
@@ -112,6 +122,8 @@ type Watch struct {
 	LeftOut int   `json:"pending_left_out"`
 	// LastBundle is when the last bundle of the watch was published; none since the start when missing.
 	LastBundle *time.Time `json:"last_bundle,omitempty"`
+	// Stalled are runs that are active and bring no set.
+	Stalled []Stalled `json:"stalled_runs,omitempty"`
 }
 
 // Call is a call into a file system that does not come back.
@@ -211,6 +223,17 @@ type Refusal struct {
 	Role   string    `json:"role,omitempty"`
 	Path   string    `json:"path,omitempty"`
 	Reason string    `json:"reason"`
+	At     time.Time `json:"at"`
+}
+
+// Stray is what became of a stray file.
+type Stray struct {
+	Event  string    `json:"event"` // as in --json of tidy: "tidied", "tidy_refused", …
+	Root   string    `json:"root"`
+	From   string    `json:"from,omitempty"`
+	To     string    `json:"to,omitempty"` // of one that was moved
+	Bytes  int64     `json:"bytes,omitempty"`
+	Reason string    `json:"reason,omitempty"` // of one that was not
 	At     time.Time `json:"at"`
 }
 

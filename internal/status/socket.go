@@ -20,8 +20,8 @@ import (
 // socketMode lets the owner and the group ask.
 const socketMode = 0o660
 
-// maxSocketClients is how many clients the socket has at a time.
-const maxSocketClients = 8
+// maxSocketClients is how many clients the socket has at a time: many jobs can end, and drain, at once.
+const maxSocketClients = 32
 
 // ErrInUse tells that another process answers on a socket.
 var ErrInUse = errors.New("another process answers on it")
@@ -35,13 +35,14 @@ type Socket struct {
 
 // ListenSocket makes the socket, in place of one that a dead process left, and answers on it. It never has
 // another mode than 0660, and never replaces anything but a socket on which nobody answers.
-func ListenSocket(path string, board *Board) (*Socket, error) {
+func ListenSocket(path string, board *Board, drain Drainer) (*Socket, error) {
 	l, made, err := listenUnix(path)
 	if err != nil {
 		return nil, fmt.Errorf("make status socket %q: %w", path, err)
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) { writeSnapshot(w, board.Last()) })
+	mux.HandleFunc("POST /drain", drainHandler(drain))
 	return &Socket{Server: serve(l, path, maxSocketClients, mux), path: path, made: made}, nil
 }
 
@@ -157,10 +158,14 @@ func writeSnapshot(w http.ResponseWriter, s *Snapshot) {
 		text(w, http.StatusServiceUnavailable, "starting\n")
 		return
 	}
+	writeJSON(w, s)
+}
+
+func writeJSON(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
-	_ = enc.Encode(s) // a client that is gone is no fault
+	_ = enc.Encode(v) // a client that is gone is no fault
 }
 
 // maxAnswer bounds what is taken from a daemon.
@@ -170,31 +175,48 @@ const maxAnswer = 16 << 20
 func Ask(ctx context.Context, path string) (*Snapshot, []byte, error) {
 	ctx, stop := context.WithTimeout(ctx, answerTime)
 	defer stop()
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, path) }}}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://bundlewatch/status", nil)
+	line, err := converse(ctx, path, http.MethodGet, "/status", nil)
 	if err != nil {
 		return nil, nil, err
 	}
+	var s Snapshot
+	if err := decode(path, line, &s, func() int { return s.Version }); err != nil {
+		return nil, nil, err
+	}
+	s.made = time.Now()
+	return &s, line, nil
+}
+
+// converse sends a request to the daemon on a socket and returns what it answers.
+func converse(ctx context.Context, path, method, place string, body io.Reader) ([]byte, error) {
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, path) }}}
+	request, err := http.NewRequestWithContext(ctx, method, "http://bundlewatch"+place, body)
+	if err != nil {
+		return nil, err
+	}
 	response, err := client.Do(request)
 	if err != nil {
-		return nil, nil, fmt.Errorf("ask the daemon on %q: %w", path, errors.Unwrap(err))
+		return nil, fmt.Errorf("ask the daemon on %q: %w", path, errors.Unwrap(err))
 	}
 	defer response.Body.Close()
 	line, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
 	if err != nil {
-		return nil, nil, fmt.Errorf("ask the daemon on %q: %w", path, err)
+		return nil, fmt.Errorf("ask the daemon on %q: %w", path, err)
 	}
 	if response.StatusCode != http.StatusOK {
-		return nil, nil, fmt.Errorf("ask the daemon on %q: it answers %q", path, line)
+		return nil, fmt.Errorf("ask the daemon on %q: it answers %q", path, line)
 	}
-	var s Snapshot
-	if err := json.Unmarshal(line, &s); err != nil {
-		return nil, nil, fmt.Errorf("ask the daemon on %q: its answer makes no sense: %w", path, err)
+	return line, nil
+}
+
+// decode reads an answer of a version that this program knows.
+func decode(path string, line []byte, answer any, version func() int) error {
+	if err := json.Unmarshal(line, answer); err != nil {
+		return fmt.Errorf("ask the daemon on %q: its answer makes no sense: %w", path, err)
 	}
-	if s.Version != Schema {
-		return nil, nil, fmt.Errorf("ask the daemon on %q: it answers in version %d, and this program knows %d: use the daemon's own", path, s.Version, Schema)
+	if v := version(); v != Schema {
+		return fmt.Errorf("ask the daemon on %q: it answers in version %d, and this program knows %d: use the daemon's own", path, v, Schema)
 	}
-	s.made = time.Now()
-	return &s, line, nil
+	return nil
 }

@@ -47,12 +47,20 @@ func (o *owner) look(f *file, st Stat) {
 	if f.told == Settled && !changed {
 		return
 	}
-	settle := f.dir.mount.settle
-	if now.Sub(f.since) < settle {
+	if settle := o.settleOf(f); now.Sub(f.since) < settle {
 		o.wait(f, ErrChanging, f.since.Add(settle))
 		return
 	}
 	o.judge(f, now)
+}
+
+// settleOf is how long f must be quiet before it is judged.
+func (o *owner) settleOf(f *file) time.Duration {
+	settle := f.dir.mount.settle
+	if o.hurried.Load() && !f.dir.mount.network {
+		return min(settle, HurriedSettle)
+	}
+	return settle
 }
 
 // observe restarts the clock of f when st differs from what was known.
@@ -90,7 +98,12 @@ func (o *owner) judge(f *file, now time.Time) {
 	o.chain.ops += 2
 	closed, why, err := probeWriters(f.held, f.dir.mount.filesystem)
 	if err != nil {
-		o.wait(f, err, now.Add(f.dir.mount.settle/2))
+		o.wait(f, err, now.Add(o.settleOf(f)/2))
+		return
+	}
+	if settle := f.dir.mount.settle; closed != ClosedYes && now.Sub(f.since) < settle { // judged in a hurry, and in vain
+		f.release()
+		o.wait(f, ErrChanging, f.since.Add(settle))
 		return
 	}
 	st, _, err := o.chain.stat(f.dir, f.name())

@@ -52,6 +52,10 @@ const (
 	DefaultHeal = 30 * time.Second
 	// DefaultPollOps is used when Options.PollOps is zero: a thousand calls a second.
 	DefaultPollOps = 60_000
+	// HurriedSettle is how long a file that is closed for certain must be unchanged while a watcher is in a
+	// hurry: longer than the ticks of the clock that file systems take their times from (4 to 10 ms), so that
+	// a change after the look cannot go unseen.
+	HurriedSettle = 50 * time.Millisecond
 	// NetworkSettle is the shortest settle time on a network file system. Where the mount options name a
 	// time for which attributes are cached, it is a second longer than that.
 	//

@@ -2,6 +2,7 @@ package watch
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 )
 
@@ -30,6 +31,7 @@ type owner struct {
 	publish     func(State)
 	newNotifier func() (*notifier, error)
 	nudge       <-chan struct{}
+	hurried     *atomic.Bool
 	pulse       *pulse
 	began       time.Time
 	buffer      [listBuffer]byte
@@ -65,6 +67,7 @@ type owner struct {
 
 	overflows, scans               int
 	listedAt, scanStarted          time.Time
+	wholeFrom                      time.Time
 	scanTook, urgentTook           time.Duration
 	scanOps                        int64
 	nextEvents, nextRoot, nextHeal time.Time // zero: never
@@ -78,6 +81,7 @@ func newOwner(w *Watcher, emit func(Fact)) *owner {
 		newNotifier: w.newNotifier,
 		publish:     func(s State) { w.state.Store(&s) },
 		nudge:       w.nudge,
+		hurried:     &w.hurried,
 		pulse:       &w.pulse,
 		began:       time.Now().Add(-1),
 		pace:        newPace(w.opts.PollOps),

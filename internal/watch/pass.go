@@ -224,7 +224,7 @@ func (o *owner) finish() {
 	o.listedAt, o.scanTook, o.scanOps = now, now.Sub(p.started), o.chain.ops-p.opsBefore
 	o.roundLeft = p.roundCut
 	if p.urgent {
-		o.urgentTook = o.scanTook
+		o.urgentTook, o.wholeFrom = o.scanTook, p.started
 	}
 	if p.all {
 		o.walkLeft = p.walkCut

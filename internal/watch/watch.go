@@ -15,6 +15,7 @@ type Watcher struct {
 	started     atomic.Bool
 	state       atomic.Pointer[State]
 	nudge       chan struct{}
+	hurried     atomic.Bool
 	pulse       pulse
 }
 
@@ -55,6 +56,9 @@ type State struct {
 	ScanOps, Ops int64
 	// Listed is when the last pass ended; zero before the first.
 	Listed time.Time
+	// WholeFrom is when the last complete listing of the whole root began that was the first one, or was
+	// asked for; zero before the first. All that was there by then has been told.
+	WholeFrom time.Time
 }
 
 // New returns a watcher for the root, which need not exist. The error names the option that is wrong.
@@ -81,6 +85,16 @@ func (w *Watcher) Rescan() {
 	select {
 	case w.nudge <- struct{}{}:
 	default:
+	}
+}
+
+// Hurry begins or ends a time in which a file need not be quiet for the settle time when the kernel tells that
+// nobody has it open for writing; [HurriedSettle] is enough. Where the kernel cannot tell, nothing changes. Its
+// beginning lets the whole root be listed, as Rescan does. It may be called at any time from any goroutine.
+func (w *Watcher) Hurry(on bool) {
+	w.hurried.Store(on)
+	if on {
+		w.Rescan()
 	}
 }
 
@@ -183,6 +197,7 @@ func (o *owner) state() State {
 		ScanOps:        o.scanOps,
 		Ops:            o.chain.ops,
 		Listed:         o.listedAt,
+		WholeFrom:      o.wholeFrom,
 	}
 	if o.tree != nil {
 		m := o.top.mount

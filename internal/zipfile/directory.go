@@ -117,7 +117,7 @@ func Read(r io.ReaderAt, size int64) (*Directory, error) {
 	if err := d.checkInflated(); err != nil {
 		return nil, err
 	}
-	return d, d.checkLocals(&window{source: r})
+	return d, d.checkLocals(NewWindow(r, 4096))
 }
 
 // checkInflated bounds what whoever reads all contents has to inflate.

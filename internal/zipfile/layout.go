@@ -3,6 +3,7 @@ package zipfile
 import (
 	"encoding/binary"
 	"math"
+	"slices"
 	"unicode/utf8"
 )
 
@@ -55,9 +56,18 @@ type Layout struct {
 	central []byte
 }
 
+// NewLayout returns a layout that makes room for about so many files with names of usual length.
+func NewLayout(files int) *Layout {
+	const usual = 24
+	return &Layout{central: make([]byte, 0, files*(centralSize+usual))}
+}
+
 // Add returns the local header of the next file. Its data, of exactly h.Size bytes, must follow the
 // header at once.
-func (l *Layout) Add(h Header) (local []byte) {
+func (l *Layout) Add(h Header) (local []byte) { return l.AppendLocal(nil, h) }
+
+// AppendLocal is Add that appends the local header to what there is.
+func (l *Layout) AppendLocal(local []byte, h Header) []byte {
 	header := l.offset
 	var flags, version uint16 = 0, versionStored
 	if !isASCII(h.Name) && utf8.ValidString(h.Name) {
@@ -73,7 +83,8 @@ func (l *Layout) Add(h Header) (local []byte) {
 	}
 	extra = appendPadding(extra, header+localSize+int64(len(h.Name))+int64(len(extra)), h.Place)
 
-	local = make([]byte, 0, localSize+len(h.Name)+len(extra))
+	before := len(local)
+	local = slices.Grow(local, localSize+len(h.Name)+len(extra))
 	local = binary.LittleEndian.AppendUint32(local, localSignature)
 	local = appendCommon(local, h, version, flags, h.Size >= math.MaxUint32)
 	local = binary.LittleEndian.AppendUint16(local, uint16(len(h.Name)))
@@ -81,7 +92,7 @@ func (l *Layout) Add(h Header) (local []byte) {
 	local = append(append(local, h.Name...), extra...)
 
 	l.addCentral(h, header, version, flags)
-	l.offset = header + int64(len(local)) + h.Size
+	l.offset = header + int64(len(local)-before) + h.Size
 	l.count++
 	return local
 }

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Proves bundles with the programs that read them: PyTorch, dill, zipfile, sha256sum.
+# Proves bundles with the programs that read them: PyTorch, dill, zipfile, sha256sum; and their signatures
+# with model_signing.
 #
 #   BUNDLEWATCH_BIN     the binary to check; built from this checkout when unset
 #   BUNDLEWATCH_SHARED  a directory whose fixtures/ are checked too; by default `shared` beside the repository
@@ -53,6 +54,7 @@ fixtures() {
   fi
 }
 
+"$here/signing.sh"
 find_distribution_python
 find_newest_python
 if [ ${#pythons[@]} = 0 ]; then

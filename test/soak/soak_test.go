@@ -31,6 +31,9 @@ const (
 const configText = `[artifacts]
 dir = "artifacts"
 
+[sign]
+key = "%s"
+
 [[watch]]
 name    = "w"
 root    = "runs"
@@ -69,7 +72,7 @@ func newBench(t *testing.T) *bench {
 	b := &bench{t: t, dir: t.TempDir()}
 	root := filepath.Join(b.dir, "runs")
 	require.NoError(t, os.Mkdir(root, 0o755))
-	require.NoError(t, os.WriteFile(filepath.Join(b.dir, "bundlewatch.toml"), []byte(configText), 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(b.dir, "bundlewatch.toml"), fmt.Appendf(nil, configText, program.Key()), 0o644))
 	scratch := b.otherFileSystem()
 	for i := range trainers {
 		b.trainers = append(b.trainers, newTrainer(i, root, scratch))

@@ -11,8 +11,6 @@ set -euo pipefail
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 # shellcheck source=machine.sh
 . "$repo/test/systemd/machine.sh"
-state=/var/lib/bundlewatch
-artifacts=$state/artifacts
 drop_ins=/usr/local/share/doc/bundlewatch/drop-ins
 # CAP_DAC_READ_SEARCH is bit 2, CAP_LEASE is bit 28 (linux/capability.h).
 readonly capabilities=0000000010000004 no_capabilities=0000000000000000
@@ -41,24 +39,15 @@ prepare() {
   write_config >"$host/more.toml" pairs unified
   { write_config pairs && echo 'nonsense = true'; } >"$host/bad.toml"
   { write_config pairs && write_big_watch; } >"$host/big.toml"
+  write_config pairs | sed 's|^root = .*|&\nsettle = "1h"|' >"$host/drain.toml"
   { write_config pairs && printf '[http]\nlisten = "127.0.0.1:9464"\n'; } >"$host/http.toml"
+  { write_config pairs &&
+    printf '[[push]]\nname = "lab"\nkind = "oci"\nrepository = "127.0.0.1:9/models"\nplain_http = true\n'; } >"$host/push.toml"
+  { write_config pairs && printf '[sign]\nkey = "/etc/bundlewatch/signing.pem"\n'; } >"$host/signed.toml"
   write_config pairs | sed 's|/home/trainer|/home/alice|; s|^dir = .*|dir = "/home/alice/.local/share/bundlewatch/artifacts"|' \
     >"$host/alice.toml"
-  # The archives are the same wherever they are made.
-  sed "s|$artifacts|$work/expected|; s|/home/trainer|$host|" "$host/more.toml" >"$work/once.toml"
-  "$work/bundlewatch" once --config "$work/once.toml" >"$work/once.log" 2>&1 ||
-    fail "bundlewatch once: $(cat "$work/once.log")"
+  bundle_examples "$host/more.toml"
   chmod -R a+rX "$work"
-}
-
-write_config() { # write_config WATCH...: those watches of the example, with the paths of the machine
-  printf '[artifacts]\ndir = "%s"\n' "$artifacts"
-  local watch
-  for watch; do
-    awk -v name="\"$watch\"" '/^\[\[watch\]\]/ { held = $0; on = 0; next }
-      held { on = ($3 == name); if (on) print held; held = "" }
-      on && !/^#/' "$repo/examples/bundlewatch.toml" | sed 's|"\./runs|"/home/trainer/runs|'
-  done
 }
 
 write_big_watch() {
@@ -93,14 +82,6 @@ install_service() {
 
 archives() { # archives WATCH...: digest and key of each, of the expected ones and of the service's
   archives_in "$artifacts" "$@"
-}
-
-archives_in() { # archives_in DIRECTORY WATCH...
-  local dir=$1
-  shift
-  (cd "$work/expected" && find "$@" -name wts.h5.zip -exec sha256sum {} + | sort -k 2) >"$work/want"
-  inside sh -c "cd $dir && find $* -name wts.h5.zip -exec sha256sum {} + | sort -k 2" >"$work/got"
-  [ -s "$work/want" ] && cmp "$work/want" "$work/got"
 }
 
 show() { inside systemctl show --value --property="$1" bundlewatch; }
@@ -248,6 +229,23 @@ test_stop() {
   echo "stop: no error in the journal, nothing left in .staging"
 }
 
+# What is whole when the service is stopped is bundled first, however young it is.
+test_stop_drains() {
+  local run=/home/trainer/runs/pairs/drained
+  configure drain.toml
+  inside systemctl start bundlewatch || fail "the service does not start"
+  inside cp -r /host/runs/pairs/run_20251017_104700 "$run"
+  inside chown -R trainer: "$run"
+  inside systemctl stop bundlewatch || fail "systemctl stop"
+  [ "$(show ActiveState):$(show Result)" = inactive:success ] || fail "stopped as $(show ActiveState), $(show Result)"
+  inside grep -F '"closed": "yes' "$artifacts/pairs/drained/01/bundle_manifest.json" | says . || fail "the stop did not drain"
+  must_verify
+  no_litter
+  no_errors
+  inside rm -r "$artifacts/pairs/drained" "$run"
+  echo "stop: a pair that was written a moment before was bundled"
+}
+
 write_big_member() { # write_big_member FILE: 768 MiB of zeros, as safetensors
   inside bash -c '
     set -e
@@ -367,6 +365,15 @@ test_http() {
   configure bundlewatch.toml
 }
 
+test_send() { # nobody listens on that port: what matters is that the call goes out
+  configure push.toml
+  use_drop_in send
+  eventually 20 status_says "sending to lab fails" || fail "nothing is sent: $(show StatusText)"
+  status_says "connection refused" >/dev/null || fail "the sandbox lets no call out: $(show StatusText)"
+  configure bundlewatch.toml
+  echo "send: calls go out to the registry"
+}
+
 answers() {
   inside bash -c 'exec 3<>/dev/tcp/127.0.0.1/9464 && printf "GET /healthz HTTP/1.0\r\n\r\n" >&3 && head -n 1 <&3' | grep -F ' 200 '
 }
@@ -376,6 +383,29 @@ test_tidy() {
   can_write /home/trainer/project || fail "the service cannot write into the root of [[tidy]]"
   ! can_write /home/trainer/runs || fail "the service could write into the runs"
   echo "tidy: only that root is writable"
+}
+
+# A trainer of another user at work: a log of the run is open, and a pair comes.
+test_writers() {
+  local run=/home/trainer/runs/pairs/live manifest=$artifacts/pairs/live/00/bundle_manifest.json
+  use_drop_in writers
+  inside mkdir -p "$run"
+  inside cp -r /home/trainer/runs/pairs/run_20251017_104700/configs "$run/"
+  inside chown -R trainer: "$run"
+  inside setpriv --reuid=trainer --regid=trainer --clear-groups env SLURM_JOB_ID=4711 API_KEY=secret bash -c '
+    exec 3>"$1/train.log"
+    cp -r "$1/../run_20251017_104700/checkpoints" "$1/"
+    for i in {1..400}; do test ! -e "$1/end" || exit 0; sleep 0.1; done' - "$run" &
+  local trainer=$!
+  eventually 30 inside test -e "$manifest" || fail "no bundle of a run that goes on"
+  inside touch "$run/end"
+  wait "$trainer"
+  inside cat "$manifest" >"$work/manifest"
+  says '"SLURM_JOB_ID": "4711"' <"$work/manifest" || fail "the writer is not in the manifest: $(sed -n '/"provenance"/,$p' "$work/manifest")"
+  says '"user": "trainer"' <"$work/manifest" || fail "the writer's user: $(sed -n '/"provenance"/,$p' "$work/manifest")"
+  ! says secret <"$work/manifest" || fail "the manifest holds a secret"
+  inside rm -r "$run" "$artifacts/pairs/live"
+  echo "writers: the trainer's process, user and Slurm job are in the manifest"
 }
 
 test_no_capabilities() {
@@ -390,6 +420,22 @@ test_no_capabilities() {
     fail "evidence without leases: $(inside grep -rhF '"closed":' "$artifacts")"
   inside chmod -R u=rwX,go= /home/trainer
   echo "without capabilities: $(wc -l <"$work/got") bundles of what all may read, whether closed is unknown"
+}
+
+# The key is root's; the service, without capabilities, has it from systemd.
+test_sign() {
+  inside bundlewatch keygen /etc/bundlewatch/signing.pem >/dev/null || fail "bundlewatch keygen"
+  ! as_service cat /etc/bundlewatch/signing.pem >/dev/null 2>&1 || fail "the service's user can read the key"
+  inside systemctl stop bundlewatch
+  inside rm -r "$artifacts/pairs"
+  inside chmod -R go+rX /home/trainer
+  configure signed.toml
+  use_drop_in no-capabilities sign
+  eventually 60 archives pairs || fail "signed bundles: $(diff "$work/want" "$work/got")"
+  inside bundlewatch verify --key /etc/bundlewatch/signing.pub "$artifacts/pairs" >"$work/signed" || fail "signatures: $(cat "$work/signed")"
+  inside chmod -R u=rwX,go= /home/trainer
+  configure bundlewatch.toml
+  echo "signed: $(grep -c 'signed with' "$work/signed") bundles, with a credential of systemd"
 }
 
 test_as_user() {
@@ -485,12 +531,16 @@ test_second_instance
 test_reload
 test_crash
 test_stop
+test_stop_drains
 test_stop_while_packing
 test_bad_reload
 test_bad_restart
 test_watchdog
 test_http
+test_send
 test_tidy
+test_writers
 test_no_capabilities
+test_sign
 test_as_user
 test_user_service

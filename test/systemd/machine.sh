@@ -6,13 +6,15 @@
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/bundlewatch/systemd
 debian=$cache/debian-12
+state=/var/lib/bundlewatch
+artifacts=$state/artifacts
 packages=systemd,dbus,procps,libpam-systemd,dbus-user-session
 work=
 nspawn=
 leader=
 
 skip() {
-  echo "SKIP: service under systemd: $*"
+  echo "SKIP: ${subject:-service under systemd}: $*"
   exit 0
 }
 
@@ -42,6 +44,29 @@ build_debian() {
     cp "$debian/debootstrap/debootstrap.log" "$cache/debootstrap-$attempt.log" 2>/dev/null || true
   done
   skip "debootstrap could not build Debian 12, see $cache/debootstrap.log"
+}
+
+write_config() { # write_config WATCH...: those watches of the example, with the paths of the machine
+  printf '[artifacts]\ndir = "%s"\n' "$artifacts"
+  local watch
+  for watch; do
+    awk -v name="\"$watch\"" '/^\[\[watch\]\]/ { held = $0; on = 0; next }
+      held { on = ($3 == name); if (on) print held; held = "" }
+      on && !/^#/' "$repo/examples/bundlewatch.toml" | sed 's|"\./runs|"/home/trainer/runs|'
+  done
+}
+
+bundle_examples() { # bundle_examples CONFIG: what the service must publish from it, in $work/expected; archives are the same wherever they are made
+  sed "s|$artifacts|$work/expected|; s|/home/trainer|$work/host|" "$1" >"$work/once.toml"
+  "$work/bundlewatch" once --config "$work/once.toml" >"$work/once.log" 2>&1 || fail "bundlewatch once: $(cat "$work/once.log")"
+}
+
+archives_in() { # archives_in DIRECTORY WATCH...: digest and key of each, of the expected ones and of those in there
+  local dir=$1
+  shift
+  (cd "$work/expected" && find "$@" -name wts.h5.zip -exec sha256sum {} + | sort -k 2) >"$work/want"
+  inside sh -c "cd $dir && find $* -name wts.h5.zip -exec sha256sum {} + | sort -k 2" >"$work/got"
+  [ -s "$work/want" ] && cmp "$work/want" "$work/got"
 }
 
 inside() { # inside COMMAND...: run in the booted Debian

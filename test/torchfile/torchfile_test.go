@@ -37,7 +37,7 @@ func TestSaveWritesTheBytesOfACheckpoint(t *testing.T) {
 			require.NoError(t, read.CheckRecords())
 			state, err := read.StateDict("")
 			require.NoError(t, err)
-			require.Len(t, state.Tensors, len(c.State))
+			require.Len(t, state.Tensors(), len(c.State))
 		})
 	}
 }

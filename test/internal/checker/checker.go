@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -28,7 +29,7 @@ const Watch = "w"
 type Set map[string]string
 
 // Files are the files of a bundle, sorted.
-var Files = []string{"SHA256SUMS", "archive_tree.txt", "bundle_manifest.json", "wts.h5.zip"}
+var Files = []string{"SHA256SUMS", "archive_tree.txt", "bundle_manifest.json", "model.sig", "wts.h5.zip"}
 
 // archiveEntries is what the archive of a set with one config file holds.
 var archiveEntries = []string{
@@ -85,6 +86,9 @@ func readBundle(dir string) (Set, error) {
 	if err := checkSums(dir); err != nil {
 		return nil, err
 	}
+	if err := checkSigned(dir); err != nil {
+		return nil, err
+	}
 	return readArchive(filepath.Join(dir, "wts.h5.zip"))
 }
 
@@ -94,7 +98,7 @@ func checkSums(dir string) error {
 	if err != nil {
 		return err
 	}
-	named := []string{"SHA256SUMS"}
+	named := []string{"SHA256SUMS", "model.sig"}
 	for line := range strings.Lines(string(sums)) {
 		want, name, _ := strings.Cut(strings.TrimSpace(line), "  ")
 		data, err := os.ReadFile(filepath.Join(dir, name))
@@ -108,6 +112,44 @@ func checkSums(dir string) error {
 	}
 	if slices.Sort(named); !slices.Equal(named, Files) {
 		return fmt.Errorf("SHA256SUMS names %q", named)
+	}
+	return nil
+}
+
+// checkSigned wants the signature to be of all other files. Whether it holds takes the key, and is for others
+// to check.
+func checkSigned(dir string) error {
+	text, err := os.ReadFile(filepath.Join(dir, "model.sig"))
+	if err != nil {
+		return err
+	}
+	var outer struct {
+		Envelope struct{ Payload []byte } `json:"dsseEnvelope"`
+	}
+	var inner struct {
+		Predicate struct {
+			Resources []struct{ Name, Digest string }
+		}
+	}
+	if err := json.Unmarshal(text, &outer); err != nil {
+		return fmt.Errorf("model.sig: %w", err)
+	}
+	if err := json.Unmarshal(outer.Envelope.Payload, &inner); err != nil {
+		return fmt.Errorf("model.sig: %w", err)
+	}
+	named := []string{"model.sig"}
+	for _, r := range inner.Predicate.Resources {
+		data, err := os.ReadFile(filepath.Join(dir, r.Name))
+		if err != nil {
+			return err
+		}
+		if got := Digest(data); got != r.Digest {
+			return fmt.Errorf("%s has the digest %s, and %s was signed", r.Name, got, r.Digest)
+		}
+		named = append(named, r.Name)
+	}
+	if slices.Sort(named); !slices.Equal(named, Files) {
+		return fmt.Errorf("model.sig signs %q", named)
 	}
 	return nil
 }

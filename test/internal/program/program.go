@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,8 +14,8 @@ import (
 	"go.uber.org/goleak"
 )
 
-// path is where Main put the binary.
-var path string
+// path is where Main put the binary, key a private key beside it.
+var path, key string
 
 // Main builds the binary, with these flags of go build, runs the tests of a package and removes it again.
 // It does not return.
@@ -46,6 +47,11 @@ func build(flags []string) (dir string, err error) {
 		os.RemoveAll(dir)
 		return "", fmt.Errorf("build bundlewatch: %w\n%s", err, out)
 	}
+	key = filepath.Join(dir, "signing.pem")
+	if out, err := exec.Command(path, "keygen", key).CombinedOutput(); err != nil {
+		os.RemoveAll(dir)
+		return "", fmt.Errorf("make a key: %w\n%s", err, out)
+	}
 	return dir, nil
 }
 
@@ -62,6 +68,9 @@ func Slow(t testing.TB) {
 // Path returns where the binary is.
 func Path() string { return path }
 
+// Key returns where a private key is that bundles can be signed with.
+func Key() string { return key }
+
 // Result is what a run of the program left.
 type Result struct {
 	Code           int // exit code, -1 when it was killed
@@ -72,11 +81,26 @@ type Result struct {
 // Run runs the program until it ends.
 func Run(t testing.TB, args ...string) Result {
 	t.Helper()
+	var out bytes.Buffer
+	result := run(t, &out, args)
+	result.Stdout = out.String()
+	return result
+}
+
+// RunSilently is Run that throws away what the program prints to standard output. The kernel counts the peak of a
+// process for those that it starts, so that a suite which measures memory must not take much itself.
+func RunSilently(t testing.TB, args ...string) Result {
+	t.Helper()
+	return run(t, nil, args)
+}
+
+func run(t testing.TB, out io.Writer, args []string) Result {
+	t.Helper()
 	cmd := exec.Command(path, args...)
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
+	var errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = out, &errs
 	if err := cmd.Run(); err != nil && !errors.As(err, new(*exec.ExitError)) {
 		t.Fatalf("run %v: %v", args, err)
 	}
-	return Result{Code: cmd.ProcessState.ExitCode(), Stdout: out.String(), Stderr: errs.String(), MaxRSS: maxRSS(cmd.ProcessState)}
+	return Result{Code: cmd.ProcessState.ExitCode(), Stderr: errs.String(), MaxRSS: maxRSS(cmd.ProcessState)}
 }
