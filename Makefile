@@ -9,7 +9,7 @@ BINARY ?= bundlewatch
 # What makes the manual page and the completions: BINARY, unless that is for machines of another kind.
 SELF ?= $(BINARY)
 
-.PHONY: build install uninstall package test race slow crash soak interop safety lint fuzz static systemd boot mounts packages contrib page slurm registry
+.PHONY: build install uninstall package test race slow crash soak interop safety lint fuzz static systemd boot mounts packages contrib page slurm registry store
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bundlewatch ./cmd/bundlewatch
@@ -121,6 +121,11 @@ packages:
 # Watches FUSE mounts that come, go and hang; see test/mounts/run.sh for what it needs and installs.
 mounts:
 	test/mounts/run.sh
+
+# Publishes to a real S3 server that is killed at random; see test/store/run.sh for what it needs and builds.
+# make store STOREFLAGS=--all is the long form.
+store:
+	test/store/run.sh $(STOREFLAGS)
 
 # Pushes to a real registry and pulls with other people's clients; see test/registry/run.sh for what it needs and fetches.
 registry:

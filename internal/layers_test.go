@@ -21,13 +21,14 @@ const module = "github.com/bundlewatch/bundlewatch/"
 var layers = [][]string{
 	{"cmd/bundlewatch"},
 	{"internal/daemon"},
-	{"internal/registry"},
+	{"internal/bucket", "internal/registry"},
 	{"internal/retention", "internal/backlog", "internal/page"},
 	{"internal/shelf"},
 	{"internal/layout", "internal/watch", "internal/pair", "internal/snapshot", "internal/bundle", "internal/store", "internal/status", "internal/tidy",
 		"internal/notify"},
 	{"internal/checkpoint", "internal/pickle", "internal/config", "internal/pattern", "internal/zipfile", "internal/score", "internal/archivefile",
-		"internal/pagecache", "internal/tree", "internal/lease", "internal/signature", "internal/manual", "internal/provenance", "internal/twinsum"},
+		"internal/pagecache", "internal/tree", "internal/lease", "internal/signature", "internal/manual", "internal/provenance", "internal/twinsum",
+		"internal/objectstore"},
 }
 
 var siblings = map[string][]string{
@@ -41,11 +42,12 @@ var banned = []string{"os/exec", "net/http", "plugin", "testing", "github.com/st
 
 // excepted are packages that have what is banned elsewhere.
 var excepted = map[string][]string{
-	"internal/registry": {"net/http"},            // registries that the config or the command line names
-	"internal/status":   {"net/http"},            // metrics and health on a listener that is off by default, and the status socket
-	"internal/tidy":     {"os/exec"},             // the git of the host, which knows which strays are tracked
-	"internal/notify":   {"net/http", "os/exec"}, // the webhooks and commands that [[notify]] names; none without it
-	"internal/page":     {"net/http"},            // answers on that listener
+	"internal/registry":    {"net/http"},            // registries that the config or the command line names
+	"internal/status":      {"net/http"},            // metrics and health on a listener that is off by default, and the status socket
+	"internal/tidy":        {"os/exec"},             // the git of the host, which knows which strays are tracked
+	"internal/notify":      {"net/http", "os/exec"}, // the webhooks and commands that [[notify]] names; none without it
+	"internal/page":        {"net/http"},            // answers on that listener
+	"internal/objectstore": {"net/http"},            // the stores of the config, and nobody else
 }
 
 func layerOf(pkg string) int {

@@ -42,6 +42,8 @@ var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"until":         untilSays,
 	"manyhalves":    manyHalves,
 	"descriptors":   descriptors,
+	"objectstore":   objectStore,
+	"storeis":       storeIs,
 	"registry":      ociRegistry,
 }
 

@@ -11,6 +11,9 @@ import (
 func destinationText(d *status.Destination) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n%s %s: %s\n", visible(d.Kind), visible(d.Name), visible(d.Address))
+	if d.Note != "" {
+		fmt.Fprintf(&b, "  %s\n", visible(d.Note))
+	}
 	fmt.Fprintf(&b, "  %s\n", backlogText(d))
 	for _, s := range d.Sending {
 		fmt.Fprintf(&b, "    sending   %s %s: %s of %s, %d%%\n", visible(s.Watch), visible(s.Key), size(s.Bytes), size(s.Total), s.Percent())

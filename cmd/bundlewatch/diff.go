@@ -14,11 +14,12 @@ import (
 )
 
 func runDiff(ctx context.Context, args []string) error {
-	var role string
+	var role, configFile string
 	var asJSON bool
 	set := flag.NewFlagSet("diff", flag.ContinueOnError)
 	set.StringVar(&role, "role", "", "")
 	set.BoolVar(&asJSON, "json", false, "")
+	set.StringVar(&configFile, "config", "", "")
 	paths, err := parseSet(set, args)
 	if err != nil {
 		return err
@@ -26,7 +27,16 @@ func runDiff(ctx context.Context, args []string) error {
 	if len(paths) != 2 {
 		return &usageError{"diff needs two paths, each of a bundle's directory, an archive or a checkpoint"}
 	}
-	d, err := bundle.Compare(ctx, paths[0], paths[1], role)
+	s := &stores{config: configFile}
+	a, err := s.at(ctx, paths[0])
+	if err != nil {
+		return err
+	}
+	b, err := s.at(ctx, paths[1])
+	if err != nil {
+		return err
+	}
+	d, err := bundle.Compare(ctx, a, b, role)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"strconv"
@@ -13,6 +14,7 @@ import (
 // filter says which bundles of which artifact directory a verb is about.
 type filter struct {
 	config, artifacts string
+	store             string // a URL, in place of the artifact directory; "" for that
 	watch, run, key   string
 	anyRun            bool // run was not given: "" is a run, too
 	sinceText         string
@@ -59,6 +61,37 @@ func parseSince(text string, now time.Time) (time.Time, error) {
 		}
 	}
 	return time.Time{}, fmt.Errorf("found %q, expected a span such as 36h, 7d or 2w, or a time such as 2026-01-31 or 2026-01-31T10:00:00Z", text)
+}
+
+// takeStore accepts the one argument that ls and latest take: what is in a store.
+func (f *filter) takeStore(verb string, others []string) error {
+	if len(others) == 1 && isRemote(others[0]) && f.artifacts == "" {
+		f.store = others[0]
+		return nil
+	}
+	return (flags{paths: others}).noPaths(verb)
+}
+
+// each calls do for the bundles that are wanted, in the artifact directory or the store, proven when that is asked for.
+func (f *filter) each(ctx context.Context, prove bool, do func(shelf.Bundle) error) error {
+	if f.store != "" {
+		return eachRemote(ctx, f.store, f, prove, do)
+	}
+	s, err := f.shelf()
+	if err != nil {
+		return err
+	}
+	return s.Each(ctx, f.watch, func(b shelf.Bundle) error {
+		if !f.wants(b) {
+			return nil
+		}
+		if prove {
+			if b, err = shelf.Prove(ctx, b); err != nil {
+				return err
+			}
+		}
+		return do(b)
+	})
 }
 
 // shelf opens the artifact directory.

@@ -37,7 +37,7 @@ func plainModels(t *testing.T) string {
 	require.NoError(t, err)
 	require.NoError(t, daemon.Once(t.Context(), c, daemon.Options{Tool: "test", Emit: func(e daemon.Event) {
 		if e.Kind == daemon.Bundled {
-			_, err := bundle.Unpack(t.Context(), e.Path, filepath.Join(dir, filepath.Base(e.Key)))
+			_, err := bundle.Unpack(t.Context(), bundle.Path(e.Path), filepath.Join(dir, filepath.Base(e.Key)))
 			require.NoError(t, err)
 		}
 	}}))

@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -14,15 +16,18 @@ import (
 	"github.com/bundlewatch/bundlewatch/internal/bundle"
 )
 
-func runInspect(args []string) error {
-	f, err := parse("inspect", args, false, true)
+func runInspect(ctx context.Context, args []string) error {
+	f, err := parse("inspect", args, true, true)
 	if err != nil {
 		return err
 	}
 	if len(f.paths) != 1 {
 		return &usageError{"inspect needs one path: a bundle's directory, an archive or a checkpoint"}
 	}
-	in, inspectErr := bundle.Inspect(f.paths[0])
+	in, inspectErr := inspect(ctx, f)
+	if usage := (*usageError)(nil); errors.As(inspectErr, &usage) {
+		return usage
+	}
 	if in != nil {
 		if err := showInspection(in, f.json); err != nil {
 			return fmt.Errorf("write result: %w", err)
@@ -36,6 +41,17 @@ func runInspect(args []string) error {
 		return errFailed
 	}
 	return nil
+}
+
+func inspect(ctx context.Context, f flags) (*bundle.Inspection, error) {
+	if !isRemote(f.paths[0]) {
+		return bundle.Inspect(f.paths[0])
+	}
+	d, err := (&stores{config: f.config}).distant(ctx, f.paths[0])
+	if err != nil {
+		return nil, err
+	}
+	return d.Inspect()
 }
 
 func showInspection(in *bundle.Inspection, asJSON bool) error {

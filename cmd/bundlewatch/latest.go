@@ -24,19 +24,15 @@ func runLatest(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := (flags{paths: others}).noPaths("latest"); err != nil {
+	if err := f.takeStore("latest", others); err != nil {
 		return err
 	}
 	if err := f.check(set, time.Now()); err != nil {
 		return err
 	}
-	s, err := f.shelf()
+	b, err := f.latest(ctx, verified)
 	if err != nil {
 		return err
-	}
-	b, err := latest(ctx, s, &f, verified)
-	if err != nil {
-		return fmt.Errorf("find the latest bundle in %q: %w", s.Dir(), err)
 	}
 	path := b.Path
 	if term.IsTerminal(int(os.Stdout.Fd())) {
@@ -46,6 +42,47 @@ func runLatest(ctx context.Context, args []string) error {
 		return fmt.Errorf("write result: %w", err)
 	}
 	return nil
+}
+
+// latest finds the newest bundle in the artifact directory, or in the store.
+func (f *filter) latest(ctx context.Context, verified bool) (shelf.Bundle, error) {
+	if f.store != "" {
+		b, err := latestRemote(ctx, f, verified)
+		if err != nil {
+			return b, fmt.Errorf("find the latest bundle in %q: %w", f.store, err)
+		}
+		return b, nil
+	}
+	s, err := f.shelf()
+	if err != nil {
+		return shelf.Bundle{}, err
+	}
+	b, err := latest(ctx, s, f, verified)
+	if err != nil {
+		return b, fmt.Errorf("find the latest bundle in %q: %w", s.Dir(), err)
+	}
+	return b, nil
+}
+
+// latestRemote returns the newest bundle in a store; when it is to be verified, the newest that the store attests.
+func latestRemote(ctx context.Context, f *filter, verified bool) (newest shelf.Bundle, err error) {
+	found := false
+	err = eachRemote(ctx, f.store, f, verified, func(b shelf.Bundle) error {
+		switch {
+		case b.State == shelf.Damaged:
+			warnDamaged(b)
+		case verified && b.State != shelf.Verified:
+			b.Reason = "the store does not attest it"
+			warnDamaged(b)
+		case !found || newer(b, newest) < 0:
+			found, newest = true, b
+		}
+		return nil
+	})
+	if err == nil && !found {
+		err = errNone
+	}
+	return newest, err
 }
 
 // latest returns the newest bundle that looks well or, when it is to be verified, the newest that is proven

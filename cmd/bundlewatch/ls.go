@@ -22,14 +22,10 @@ func runList(ctx context.Context, args []string) (err error) {
 	if err := l.parse(args); err != nil {
 		return err
 	}
-	s, err := l.filter.shelf()
-	if err != nil {
-		return err
-	}
 	out := bufio.NewWriterSize(os.Stdout, 1<<16)
 	l.out = out
 	defer func() { err = cmp.Or(err, out.Flush()) }()
-	if err := l.list(ctx, s); err != nil {
+	if err := l.list(ctx); err != nil {
 		return fmt.Errorf("list bundles: %w", err)
 	}
 	if l.verify && l.bad > 0 {
@@ -62,7 +58,7 @@ func (l *lister) parse(args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := (flags{paths: others}).noPaths("ls"); err != nil {
+	if err := l.filter.takeStore("ls", others); err != nil {
 		return err
 	}
 	if !slices.Contains([]string{"", "key", "published", "size"}, l.sort) {
@@ -71,7 +67,7 @@ func (l *lister) parse(args []string) error {
 	return l.filter.check(set, l.now)
 }
 
-func (l *lister) list(ctx context.Context, s *shelf.Shelf) error {
+func (l *lister) list(ctx context.Context) error {
 	var all []shelf.Bundle
 	each := l.show
 	if l.sort != "" || l.reverse {
@@ -80,20 +76,7 @@ func (l *lister) list(ctx context.Context, s *shelf.Shelf) error {
 			return nil
 		}
 	}
-	err := s.Each(ctx, l.filter.watch, func(b shelf.Bundle) error {
-		if !l.filter.wants(b) {
-			return nil
-		}
-		if l.verify {
-			proven, err := shelf.Prove(ctx, b)
-			if err != nil {
-				return err
-			}
-			b = proven
-		}
-		return each(b)
-	})
-	if err != nil {
+	if err := l.filter.each(ctx, l.verify, each); err != nil {
 		return err
 	}
 	l.order(all)

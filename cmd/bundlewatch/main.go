@@ -68,7 +68,7 @@ func dispatch(ctx context.Context, verb string, args []string) error {
 	case "verify":
 		return runVerify(ctx, args)
 	case "inspect":
-		return runInspect(args)
+		return runInspect(ctx, args)
 	case "ls":
 		return runList(ctx, args)
 	case "latest":
@@ -85,6 +85,8 @@ func dispatch(ctx context.Context, verb string, args []string) error {
 		return runUnpin(ctx, args)
 	case "prune":
 		return runPrune(ctx, args)
+	case "store":
+		return runStore(ctx, args)
 	case "push":
 		return runPush(ctx, args)
 	case "pull":

@@ -60,7 +60,7 @@ func (p *pruner) prune(ctx context.Context, c *config.Config, s *shelf.Shelf) er
 	if p.filter.watch != "" && !slices.ContainsFunc(c.Watches, func(w config.Watch) bool { return w.Name == p.filter.watch }) {
 		return &usageError{fmt.Sprintf("prune: --watch: there is no watch %q in %s", p.filter.watch, c.Path)}
 	}
-	decisions, err := daemon.PlanRetention(ctx, c, s, p.filter.watch, p.filter.wants)
+	decisions, err := daemon.PlanRetention(ctx, c, s, p.filter.watch, time.Now(), p.filter.wants)
 	if err != nil {
 		return fmt.Errorf("list bundles: %w", err)
 	}

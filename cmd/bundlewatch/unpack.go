@@ -18,14 +18,18 @@ import (
 )
 
 func runUnpack(ctx context.Context, args []string) error {
-	f, err := parse("unpack", args, false, true)
+	f, err := parse("unpack", args, true, true)
 	if err != nil {
 		return err
 	}
 	if len(f.paths) != 2 {
 		return &usageError{"unpack needs two paths: a bundle's directory or an archive, and a directory that is empty or does not exist"}
 	}
-	u, err := bundle.Unpack(ctx, f.paths[0], f.paths[1])
+	at, err := (&stores{config: f.config}).at(ctx, f.paths[0])
+	if err != nil {
+		return err
+	}
+	u, err := bundle.Unpack(ctx, at, f.paths[1])
 	if err != nil {
 		return err
 	}
@@ -45,8 +49,10 @@ func runUnpack(ctx context.Context, args []string) error {
 
 func runCat(ctx context.Context, args []string) error {
 	var binary bool
+	var configFile string
 	set := flag.NewFlagSet("cat", flag.ContinueOnError)
 	set.BoolVar(&binary, "binary", false, "")
+	set.StringVar(&configFile, "config", "", "")
 	others, err := parseSet(set, args)
 	if err != nil {
 		return err
@@ -54,7 +60,11 @@ func runCat(ctx context.Context, args []string) error {
 	if len(others) != 2 {
 		return &usageError{"cat needs a bundle's directory or an archive, and the name of an entry: bundlewatch inspect lists them"}
 	}
-	e, err := bundle.OpenEntry(others[0], others[1])
+	at, err := (&stores{config: configFile}).at(ctx, others[0])
+	if err != nil {
+		return err
+	}
+	e, err := bundle.OpenEntry(at, others[1])
 	if err != nil {
 		return err
 	}

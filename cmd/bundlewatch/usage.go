@@ -27,8 +27,10 @@ into immutable archives (wts.h5.zip), from outside of the training process.
   bundlewatch status  [--config F] [--json] [--watch]
                                               what the running daemon does: roots, sets that wait and
                                               why, packs, the last bundles and refusals; 1 if none answers
-  bundlewatch verify  PATH... [--json]        prove bundles whole: a bundle's directory, an archive, or
-                                              a directory with bundles below it
+  bundlewatch verify  PATH... [--download] [--json]
+                                              prove bundles whole: a bundle's directory, an archive, or
+                                              a directory with bundles below it; of a store what it
+                                              attests, or with --download every byte
   bundlewatch verify  --key PUB [--signature F] PATH... [--json]
                                               and that each was signed with that key, holds exactly what
                                               was signed, and nothing else
@@ -38,9 +40,9 @@ into immutable archives (wts.h5.zip), from outside of the training process.
                                               a key to sign with, and its public half
   bundlewatch inspect PATH [--json]           what a bundle, an archive or a checkpoint holds: entries,
                                               tensors, params, imports of every pickle
-  bundlewatch ls      [--json] [--verify] [--sort key|published|size] [--reverse] [FILTER...]
-                                              the published bundles: state, size, age, watch, run, key
-  bundlewatch latest  [--verified] [FILTER...]
+  bundlewatch ls      [s3://STORE/...] [--json] [--verify] [--sort key|published|size] [--reverse]
+                      [FILTER...]             the published bundles: state, size, age, watch, run, key
+  bundlewatch latest  [s3://STORE/...] [--verified] [FILTER...]
                                               the path of the newest bundle and nothing else, for scripts
   bundlewatch diff    A B [--role R] [--json] how params and tensors differ between two bundles, archives
                                               or checkpoints
@@ -59,6 +61,12 @@ into immutable archives (wts.h5.zip), from outside of the training process.
   bundlewatch notify  [NAME...] [--config F] [--json]
                                               send a test to the [[notify]] blocks, or to those named;
                                               1 if one does not take it
+  bundlewatch store prune s3://STORE/WATCH/KEY... [--reason TEXT] [--json]
+                                              put tombs: the bundles go with a sweep a day later, and
+                                              no host brings them back
+  bundlewatch store sweep [STORE] [--watch W] [--dry-run] [--json]
+                                              remove what was pruned, and what hosts left behind
+  bundlewatch store probe [STORE] [--json]    what the store can be relied on for
   bundlewatch init    [DIR] [--output F | --stdout] [--artifacts D] [--json]
                                               look at a run tree and write a config for it
   bundlewatch tidy    [--config F] [--dry-run] [--resume] [--json]
@@ -82,6 +90,9 @@ into immutable archives (wts.h5.zip), from outside of the training process.
   --job ID     drain: only what lies below $SLURM_JOB_WORK_DIR or what this job was seen writing
   --timeout T  drain: end within this time, such as 90s; 60s unless given. Nothing is started in its last 5 s
   --hook       drain: exit code 0 whatever happens, for an epilog
+
+  A PATH or BUNDLE may be s3://STORE/WATCH/KEY, a bundle in the [[store]] of that name in the config; ls,
+  latest and verify also take a folder of them.
 
   FILTER is any of:
   --config F      whose artifact directory to look at; found as above when not given

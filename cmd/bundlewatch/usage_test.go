@@ -46,6 +46,9 @@ Each line is one JSON object with a field ` + "`event`" + `. Fields that are emp
 | ` + "`undo_refused`" + ` | tidy undo | it cannot be put back | ` + "`root` `path` `to` `reason`" + ` |
 | ` + "`summary`" + ` | all of these | the last line: how many of each | ` + "`bundled` `published_before` `ready` `waiting` `refused` `failed` `skipped` `tidied` `tidy_ready` `tidy_left` `tidy_restored`" + ` |
 
+` + "`store … --json`" + ` writes one object per line: ` + "`buried`" + ` (` + "`path` `reason`" + `), ` + "`removed`" + ` or, with ` + "`--dry-run`, `would`" + ` (` + "`store` `object` `upload` `bytes` `reason`" + `),
+` + "`swept`" + ` at the end of each store (` + "`store` `objects` `bytes` `dry_run`" + `); ` + "`store probe`" + ` one of ` + "`store` `class` `fit` `lacks` `at`" + `.
+
 ` + "`status --json`" + ` writes what the daemon answers, see [status.md](status.md); with ` + "`--watch`" + ` one object every second.
 ` + "`verify --json`" + ` writes one object per bundle: ` + "`ok`, `path`, `kind`, `bytes`, `entries`, `tensors`, `problems`, `warnings`" + `.
 ` + "`inspect --json`" + ` writes one object: ` + "`path`, `kind`, `bytes`, `manifest`, `entries`, `params`, `pickles`" + ` (each with ` + "`tensors`" + ` and

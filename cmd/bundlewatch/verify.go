@@ -7,15 +7,18 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/bundlewatch/bundlewatch/internal/bundle"
 )
 
 func runVerify(ctx context.Context, args []string) error {
 	var key, detached string
-	f, err := parse("verify", args, false, true, func(set *flag.FlagSet) {
+	var download bool
+	f, err := parse("verify", args, true, true, func(set *flag.FlagSet) {
 		set.StringVar(&key, "key", "", "")
 		set.StringVar(&detached, "signature", "", "")
+		set.BoolVar(&download, "download", false, "")
 	})
 	if err != nil {
 		return err
@@ -23,12 +26,24 @@ func runVerify(ctx context.Context, args []string) error {
 	if len(f.paths) == 0 {
 		return &usageError{"verify needs a path: a bundle's directory, an archive, or a directory with bundles below it"}
 	}
+	if key != "" && !download && slices.ContainsFunc(f.paths, isRemote) {
+		return &usageError{"verify: --key reads all that was signed: give --download for what is in a store"}
+	}
 	p, err := newProver(key, detached, f.paths)
 	if err != nil {
 		return err
 	}
 	var verdict error
+	remote := &stores{config: f.config}
 	for _, path := range f.paths {
+		if isRemote(path) {
+			if err := verifyRemote(ctx, remote, path, p, download, f.json); err != nil && !errors.Is(err, errPartial) {
+				return err
+			} else if err != nil && verdict == nil {
+				verdict = err
+			}
+			continue
+		}
 		bundles, err := p.find(path)
 		if err != nil {
 			fmt.Fprintf(os.Stderr, "bundlewatch: error: %s\n", errorText(err))
@@ -56,6 +71,12 @@ func (p *prover) verify(ctx context.Context, path string, named, asJSON bool) er
 		}
 		return errFailed
 	}
+	return showReport(r, asJSON)
+}
+
+// showReport tells what a verification found. The error is that of a bundle that is not what it claims to be.
+func showReport(r *bundle.Report, asJSON bool) error {
+	path := r.Path
 	if asJSON {
 		if err := json.NewEncoder(os.Stdout).Encode(struct {
 			OK bool `json:"ok"`
@@ -88,6 +109,8 @@ func proven(r *bundle.Report) string {
 	switch r.Kind {
 	case "tombstone":
 		return fmt.Sprintf("pruned    %s (only its manifest is left%s)", visible(r.Path), signed)
+	case attested:
+		return fmt.Sprintf("ok        %s (attested by the store, %s)", visible(r.Path), size(r.Bytes))
 	case signedDirectory:
 		return fmt.Sprintf("ok        %s (%s, %s, %s%s)", visible(r.Path), r.Kind, count(r.Entries, "file"), size(r.Bytes), signed)
 	}

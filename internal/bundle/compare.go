@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 
@@ -59,26 +58,26 @@ type TensorSide struct {
 
 // Compare tells how two bundles, archives or checkpoint files differ. A checkpoint is held against the role
 // of the other side that is named, or that is the only one with weights, or the only one with the same tensors.
-func Compare(ctx context.Context, a, b, role string) (*Difference, error) {
+func Compare(ctx context.Context, a, b Location, role string) (*Difference, error) {
 	x, err := openSide(a)
 	if err != nil {
-		return nil, fmt.Errorf("compare %q: %w", a, err)
+		return nil, fmt.Errorf("compare %q: %w", a.String(), err)
 	}
 	defer x.close()
 	y, err := openSide(b)
 	if err != nil {
-		return nil, fmt.Errorf("compare %q: %w", b, err)
+		return nil, fmt.Errorf("compare %q: %w", b.String(), err)
 	}
 	defer y.close()
 	if err := matchRoles(x, y, role); err != nil {
-		return nil, fmt.Errorf("compare %q with %q: %w", a, b, err)
+		return nil, fmt.Errorf("compare %q with %q: %w", a.String(), b.String(), err)
 	}
-	d := &Difference{A: a, B: b, Params: []ParamDiff{}, Roles: []RoleDiff{}, Tensors: []TensorDiff{}}
+	d := &Difference{A: a.String(), B: b.String(), Params: []ParamDiff{}, Roles: []RoleDiff{}, Tensors: []TensorDiff{}}
 	if err := d.compareParams(x, y); err != nil {
 		return nil, err
 	}
 	if err := d.compareRoles(ctx, x, y); err != nil {
-		return nil, fmt.Errorf("compare %q with %q: %w", a, b, err)
+		return nil, fmt.Errorf("compare %q with %q: %w", a.String(), b.String(), err)
 	}
 	d.Same = len(d.Params) == 0 && len(d.Roles) == 0 && len(d.Tensors) == 0
 	return d, nil
@@ -107,29 +106,25 @@ func (s *side) close() {
 	}
 }
 
-func openSide(path string) (_ *side, err error) {
+func openSide(at Location) (_ *side, err error) {
 	s := &side{}
 	defer func() {
 		if err != nil {
 			s.close()
 		}
 	}()
-	file, err := archivePath(path)
+	o, err := at.open()
 	if err != nil {
 		return nil, err
 	}
-	f, size, err := openFile(file)
-	if err != nil {
-		return nil, err
-	}
-	s.closers = append(s.closers, func() { f.Close() })
-	if a, err := openArchive(f, size); err == nil {
+	s.closers = append(s.closers, o.close)
+	if a, err := openArchive(o, o.size); err == nil {
 		return s, s.readArchive(a)
 	}
-	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		return nil, fmt.Errorf("%q is no archive", file)
+	if o.bundle {
+		return nil, fmt.Errorf("its %s is no archive", ArchiveName)
 	}
-	c, err := checkpoint.Open(f, size)
+	c, err := checkpoint.Open(o, o.size)
 	if err != nil {
 		return nil, err
 	}

@@ -26,6 +26,7 @@ type Head struct {
 	Captures   Captures     `json:"captures"`
 	Version    int          `json:"version"`
 	Archive    Digest       `json:"archive"`
+	Parts      *Parts       `json:"archive_parts"`
 	Members    []HeadMember `json:"members"`
 	Provenance struct {
 		Published time.Time `json:"published"`

@@ -21,6 +21,7 @@ type Manifest struct {
 	Captures      Captures        `json:"captures,omitempty" doc:"what each placeholder of the member patterns captured"`
 	Version       int             `json:"version" doc:"1 for the first bundle of the key, 2 for \"~2\", …"`
 	Archive       Digest          `json:"archive" doc:"the archive file"`
+	Parts         *Parts          `json:"archive_parts,omitempty" doc:"digests of the archive in parts, where the watch has a store with parts smaller than the archive"`
 	Members       []Member        `json:"members" doc:"one per role, in the order of the config"`
 	Params        json.RawMessage `json:"params" doc:"what params.dill of every role holds; NaN and infinities as strings"`
 	ParamsSource  string          `json:"params_source" doc:"where the params come from: config files, or hyper_parameters of a role"`

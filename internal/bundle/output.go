@@ -41,8 +41,9 @@ type output struct {
 
 	archive hash.Hash
 	entry   hash.Hash // of the bytes that are being filled, nil when nobody asked for it
-	// views feed the digests, full the writers.
-	views              chan view
+	parts   *partSums // nil when nobody asked for them
+	// views feed the digests, toParts that of the parts, full the writers.
+	views, toParts     chan view
 	full               chan *block
 	digesting, writing sync.WaitGroup
 }
@@ -61,8 +62,8 @@ type view struct {
 	passed chan struct{} // is closed when all before was digested
 }
 
-// newOutput makes the archive's file, for about size bytes.
-func newOutput(ctx context.Context, path string, size int64, progress Progress) (*output, error) {
+// newOutput makes the archive's file, for about size bytes. Parts of partSize bytes are digested as well, unless it is 0.
+func newOutput(ctx context.Context, path string, size, partSize int64, progress Progress) (*output, error) {
 	file, err := archivefile.Create(path, size)
 	if err != nil {
 		return nil, err
@@ -71,6 +72,10 @@ func newOutput(ctx context.Context, path string, size int64, progress Progress) 
 		views: make(chan view, viewsInQueue), full: make(chan *block, maxBlocks)}
 	o.ctx, o.stop = context.WithCancelCause(ctx)
 	o.digesting.Go(o.digest)
+	if partSize > 0 {
+		o.parts, o.toParts = newPartSums(partSize), make(chan view, viewsInQueue)
+		o.digesting.Go(o.digestParts)
+	}
 	for range writers {
 		o.writing.Go(o.write)
 	}
@@ -90,6 +95,15 @@ func (o *output) digest() {
 		if v.passed != nil {
 			close(v.passed)
 		}
+		if v.sealed != nil {
+			o.passed(v.sealed)
+		}
+	}
+}
+
+func (o *output) digestParts() {
+	for v := range o.toParts {
+		_, _ = o.parts.Write(v.data) // digests do not fail
 		if v.sealed != nil {
 			o.passed(v.sealed)
 		}
@@ -195,6 +209,9 @@ func (o *output) send() {
 	data := o.block.Since(o.sent)
 	o.sent = o.block.End()
 	o.views <- view{data: data, entry: o.entry}
+	if o.parts != nil {
+		o.toParts <- view{data: data}
+	}
 }
 
 // seal gives the block to the digests and to the writers.
@@ -204,6 +221,10 @@ func (o *output) seal() {
 	}
 	o.send()
 	o.block.pending.Store(2)
+	if o.parts != nil {
+		o.block.pending.Store(3)
+		o.toParts <- view{sealed: o.block}
+	}
 	o.views <- view{sealed: o.block}
 	o.full <- o.block
 	o.block = nil
@@ -242,6 +263,9 @@ func (o *output) finish(err error) (int64, error) {
 		o.stop(err)
 	}
 	close(o.views)
+	if o.parts != nil {
+		close(o.toParts)
+	}
 	o.digesting.Wait()
 	close(o.full)
 	o.writing.Wait()

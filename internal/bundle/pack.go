@@ -35,6 +35,8 @@ type Contents struct {
 	// HyperParameters of members, as JSON, named after the role.
 	HyperParameters []File
 	Notes           []string
+	// PartSize asks for digests of parts of so many bytes, or more where there would be too many; 0 for none.
+	PartSize int64
 }
 
 // File is a small file that is carried as it is.
@@ -86,6 +88,14 @@ func (c *Contents) Size() int64 {
 	return n
 }
 
+// partSize allows for what the archive has besides payloads.
+func (c *Contents) partSize() int64 {
+	if c.PartSize == 0 {
+		return 0
+	}
+	return PartSize(c.Size()+c.Size()/10+maxSmall, c.PartSize)
+}
+
 // entry is one file of the archive, laid out.
 type entry struct {
 	name    string
@@ -111,7 +121,7 @@ func Pack(ctx context.Context, dir string, c *Contents, progress Progress) (*Man
 		return nil, err
 	}
 	path := filepath.Join(dir, ArchiveName)
-	o, err := newOutput(ctx, path, c.Size(), progress)
+	o, err := newOutput(ctx, path, c.Size(), c.partSize(), progress)
 	if err != nil {
 		return nil, fmt.Errorf("create %q: %w", path, err)
 	}
@@ -121,6 +131,7 @@ func Pack(ctx context.Context, dir string, c *Contents, progress Progress) (*Man
 		return nil, fmt.Errorf("write %q: %w", path, err)
 	}
 	m.Archive = Digest{Name: ArchiveName, Bytes: size, SHA256: hex.EncodeToString(o.archive.Sum(nil))}
+	m.Parts = o.parts.finish()
 	m.Provenance.Shared = o.file.Shared()
 	return m, writeFile(filepath.Join(dir, TreeName), renderTree(w.listed, size))
 }

@@ -50,7 +50,7 @@ func manifestPage(t *testing.T) string {
 		title string
 		value any
 	}{
-		{"The object", Manifest{}}, {"`archive`, `config[]`", Digest{}}, {"`members[]`", Member{}}, {"`members[].source`", Source{}}, {"`members[].source.files[]`", SourceFile{}},
+		{"The object", Manifest{}}, {"`archive`, `config[]`", Digest{}}, {"`archive_parts`", Parts{}}, {"`members[]`", Member{}}, {"`members[].source`", Source{}}, {"`members[].source.files[]`", SourceFile{}},
 		{"`members[].evidence`", Evidence{}}, {"`provenance`", Provenance{}},
 		{"`provenance.git[]`", provenance.Repository{}}, {"`provenance.gpus[]`", provenance.GPU{}}, {"`provenance.writers[]`", provenance.Writer{}},
 	} {

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"path/filepath"
 	"strings"
 )
 
@@ -35,6 +36,18 @@ func parseSums(data []byte) (map[string]string, error) {
 		sums[name] = sum
 	}
 	return sums, nil
+}
+
+// ReadSums returns the SHA256SUMS of a bundle's directory, and the digests in it by the names of the files.
+func ReadSums(dir string) (data []byte, digests map[string]string, err error) {
+	path := filepath.Join(dir, SumsName)
+	if data, err = readSums(path); err == nil {
+		digests, err = parseSums(data)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("read %q: %w", path, err)
+	}
+	return data, digests, nil
 }
 
 func digest(name string, data []byte) Digest {

@@ -24,20 +24,20 @@ type Unpacked struct {
 	Bytes int64 `json:"bytes"`
 }
 
-// Unpack extracts the archive at path, or that of the bundle's directory at path, into dir, which must not
+// Unpack extracts the archive at a location, or that of the bundle there, into dir, which must not
 // exist or be an empty directory. It appears whole or not at all: everything is written into a hidden
 // directory beside it, with every CRC and size checked, and renamed at the end. Whatever an entry says, it
 // becomes a regular file below dir, never a link or anything outside.
-func Unpack(ctx context.Context, path, dir string) (*Unpacked, error) {
-	u, err := unpack(ctx, path, dir)
+func Unpack(ctx context.Context, at Location, dir string) (*Unpacked, error) {
+	u, err := unpack(ctx, at, dir)
 	if err != nil {
-		return nil, fmt.Errorf("unpack %q into %q: %w", path, dir, err)
+		return nil, fmt.Errorf("unpack %q into %q: %w", at.String(), dir, err)
 	}
 	return u, nil
 }
 
-func unpack(ctx context.Context, path, dir string) (*Unpacked, error) {
-	a, closeArchive, err := openForReading(path)
+func unpack(ctx context.Context, at Location, dir string) (*Unpacked, error) {
+	a, closeArchive, err := openForReading(at)
 	if err != nil {
 		return nil, err
 	}
@@ -65,22 +65,18 @@ func unpack(ctx context.Context, path, dir string) (*Unpacked, error) {
 	return u, syncDir(filepath.Dir(dir))
 }
 
-// openForReading opens the archive at path, or of the bundle's directory at path.
-func openForReading(path string) (*archive, func(), error) {
-	file, err := archivePath(path)
+// openForReading opens the archive at a location.
+func openForReading(at Location) (*archive, func(), error) {
+	o, err := at.open()
 	if err != nil {
 		return nil, nil, err
 	}
-	f, size, err := openFile(file)
+	a, err := openArchive(o, o.size)
 	if err != nil {
+		o.close()
 		return nil, nil, err
 	}
-	a, err := openArchive(f, size)
-	if err != nil {
-		f.Close()
-		return nil, nil, err
-	}
-	return a, func() { f.Close() }, nil
+	return a, o.close, nil
 }
 
 // checkFree makes sure that a directory can appear under a name.
@@ -192,17 +188,17 @@ type Entry struct {
 	close   func()
 }
 
-// OpenEntry opens an entry of the archive at path, or of that of the bundle's directory at path. The error
+// OpenEntry opens an entry of the archive at a location, or of that of the bundle there. The error
 // names the entries that there are when there is none of that name.
-func OpenEntry(path, name string) (*Entry, error) {
-	a, closeArchive, err := openForReading(path)
+func OpenEntry(at Location, name string) (*Entry, error) {
+	a, closeArchive, err := openForReading(at)
 	if err != nil {
-		return nil, fmt.Errorf("open %q: %w", path, err)
+		return nil, fmt.Errorf("open %q: %w", at.String(), err)
 	}
 	e := a.directory.Find(name)
 	if e == nil || strings.HasSuffix(name, "/") {
 		closeArchive()
-		return nil, fmt.Errorf("open %q: there is no entry %q; it has %s", path, name, a.entryNames())
+		return nil, fmt.Errorf("open %q: there is no entry %q; it has %s", at.String(), name, a.entryNames())
 	}
 	return &Entry{Name: e.Name, Size: e.Size, archive: a, entry: e, close: closeArchive}, nil
 }

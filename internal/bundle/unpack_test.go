@@ -86,7 +86,7 @@ func TestUnpackRefusesHostileArchives(t *testing.T) {
 			above := t.TempDir()
 			target := filepath.Join(above, "in", "out")
 			require.NoError(t, os.Mkdir(filepath.Join(above, "in"), 0o755))
-			_, err := Unpack(context.Background(), hostileZip(t, add), target)
+			_, err := Unpack(context.Background(), Path(hostileZip(t, add)), target)
 			require.Error(t, err)
 			left, err := os.ReadDir(filepath.Join(above, "in"))
 			require.NoError(t, err)
@@ -111,7 +111,7 @@ func TestUnpackWritesPlainFilesOnly(t *testing.T) {
 	})
 	target := filepath.Join(t.TempDir(), "out")
 	require.NoError(t, os.Mkdir(target, 0o755))
-	u, err := Unpack(context.Background(), path, target)
+	u, err := Unpack(context.Background(), Path(path), target)
 	require.NoError(t, err)
 	require.Equal(t, &Unpacked{Files: 5, Bytes: 4 + 3*11 + 1}, u)
 	for _, name := range []string{"link", "device", "setuid"} {
@@ -133,12 +133,12 @@ func TestUnpackWantsAFreePlace(t *testing.T) {
 	for target, want := range map[string]string{
 		dir: "not empty", file: "no directory", link: "no directory", filepath.Join(dir, "none", "below"): "no such file",
 	} {
-		_, err := Unpack(context.Background(), path, target)
+		_, err := Unpack(context.Background(), Path(path), target)
 		require.ErrorContains(t, err, want)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	_, err := Unpack(ctx, path, filepath.Join(dir, "new"))
+	_, err := Unpack(ctx, Path(path), filepath.Join(dir, "new"))
 	require.ErrorIs(t, err, context.Canceled)
 	left, err := os.ReadDir(dir)
 	require.NoError(t, err)

@@ -54,7 +54,7 @@ func Find(path string) ([]string, error) {
 		if !d.IsDir() {
 			return nil
 		}
-		if d.Name() == ".staging" || d.Name() == ".pins" {
+		if d.Name() == ".staging" || d.Name() == ".pins" || d.Name() == ".uploads" {
 			return filepath.SkipDir
 		}
 		if LooksLikeBundle(p) {
@@ -140,8 +140,9 @@ func (r *Report) verifyDirectory(ctx context.Context, dir string) *Manifest {
 		}
 	}
 	found := make(map[string]Digest)
+	parts := claimedParts(dir)
 	for _, name := range present {
-		got, err := hashFile(ctx, filepath.Join(dir, name))
+		got, err := hashFile(ctx, filepath.Join(dir, name), parts.of(name))
 		found[name] = got
 		switch {
 		case err != nil:
@@ -156,6 +157,9 @@ func (r *Report) verifyDirectory(ctx context.Context, dir string) *Manifest {
 	if got := found[ArchiveName]; m != nil && got.Name != "" && got != m.Archive {
 		r.problem("%s says that the archive is %q of %d bytes with the SHA-256 %s, it is %q of %d bytes with %s", ManifestName,
 			m.Archive.Name, m.Archive.Bytes, m.Archive.SHA256, got.Name, got.Bytes, got.SHA256)
+	}
+	if m != nil && found[ArchiveName].Name != "" && !parts.hold(m.Parts) {
+		r.problem("%s has digests of parts that are not those of the archive", ManifestName)
 	}
 	r.checkTombstone(dir, m, sums)
 	return m
@@ -272,7 +276,8 @@ func parseManifest(data []byte, into any) error {
 	return json.Unmarshal(data, into)
 }
 
-func hashFile(ctx context.Context, path string) (Digest, error) {
+// hashFile digests a file and writes its bytes to also, which may be nil.
+func hashFile(ctx context.Context, path string, also io.Writer) (Digest, error) {
 	info, err := os.Lstat(path)
 	if err != nil {
 		return Digest{}, err
@@ -285,5 +290,8 @@ func hashFile(ctx context.Context, path string) (Digest, error) {
 		return Digest{}, err
 	}
 	defer f.Close()
+	if also != nil {
+		return hashReader(ctx, filepath.Base(path), io.TeeReader(f, also))
+	}
 	return hashReader(ctx, filepath.Base(path), f)
 }

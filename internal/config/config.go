@@ -13,6 +13,7 @@ type Config struct {
 	Watches   []Watch // in file order, at least one unless there is a Tidy
 	Tidies    []Tidy  // in file order
 	Pushes    []Push  // in file order
+	Stores    []Store // in file order
 	Limits    Limits
 	HTTP      HTTP
 	Status    Status
@@ -44,6 +45,8 @@ type Watch struct {
 	IgnoreWriters bool
 	Config        Snapshot
 	Payload       Payload
+	// PartSize is that of the first store for this watch, in bytes; 0 without one.
+	PartSize int64
 	// Retention is [watch.retention], or [retention] where the watch has none.
 	Retention Retention
 }

@@ -47,6 +47,7 @@ var fileTable = tableDoc{
 		{name: "notify", kind: "array of tables", meaning: "Commands and webhooks that are told what happens: `[[notify]]`."},
 		{name: "sign", kind: "table", meaning: "The key that bundles are signed with: `[sign]`."},
 		{name: "tidy", kind: "array of tables", meaning: "Stray files that are moved away."},
+		{name: "store", kind: "array of tables", meaning: "Buckets that bundles are sent to: `[[store]]`."},
 		{name: "push", kind: "array of tables", meaning: "Registries that bundles are sent to."},
 	},
 }

@@ -70,6 +70,10 @@ func parse(path, src string) (*Config, error) {
 			cfg.Watches = append(cfg.Watches, w)
 		}
 	}
+	for _, s := range file.someTables("store", storeTable) {
+		cfg.Stores = append(cfg.Stores, readStore(s, cfg))
+	}
+	cfg.setPartSizes()
 	for _, s := range tidies {
 		cfg.Tidies = append(cfg.Tidies, readTidy(s, cfg))
 	}

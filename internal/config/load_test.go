@@ -112,7 +112,7 @@ a = "{run...}/a-{epoch}.ckpt"
 			`4: watch.root: found nothing, expected a path`,
 			`6: watch.Root: found an unknown key, expected one of "name", "root", "source", "settle", "expire", "rescan", "poll_ops", "regroup", "marker", "code", "ignore_writers", "members", "config", "payload" or "retention", did you mean "root"?`,
 		}},
-		{"unknown table", `[artifacts]`, "[[tidi]]\nroot = \"x\"\n[artifacts]", []string{`2: tidi: found an unknown key, expected one of "artifacts", "watch", "limits", "http", "status", "retention", "alerts", "notify", "sign", "tidy" or "push", did you mean "tidy"?`}},
+		{"unknown table", `[artifacts]`, "[[tidi]]\nroot = \"x\"\n[artifacts]", []string{`2: tidi: found an unknown key, expected one of "artifacts", "watch", "limits", "http", "status", "retention", "alerts", "notify", "sign", "tidy", "store" or "push", did you mean "tidy"?`}},
 		{"unknown key in a quoted table", members, members + "[watch.'config']\n\"pre\\u0073ets\" = 1\n\"\\u001b[31m\" = 1\n", []string{
 			`11: watch.config.presets: found an unknown key, expected one of "files", "preset", "metrics" or "required", did you mean "preset"?`,
 			`12: watch.config."\x1b[31m": found an unknown key, expected one of "files", "preset", "metrics" or "required"`,
@@ -360,4 +360,36 @@ func TestProblemShowsNoControlCharacters(t *testing.T) {
 	p := Problem{File: "/a\x1b[31m\n", Line: 1, Found: "x", Expected: "y"}
 	require.EqualError(t, error(p), `/a\x1b[31m\n:1: found x, expected y`)
 	require.True(t, errors.As(error(Problems{p}), new(Problem)))
+}
+
+func TestStores(t *testing.T) {
+	const watch = "[artifacts]\ndir = \"/a\"\n[[watch]]\nname = \"w\"\nroot = \"/r\"\n[watch.members]\nm = \"{run...}/{k}.pt\"\n"
+	const store = watch + "[[store]]\nname = \"lab\"\nendpoint = \"https://s3.example.org\"\nbucket = \"bundles\"\n"
+	c, err := Parse("/c/bundlewatch.toml", store)
+	require.NoError(t, err)
+	require.Equal(t, []Store{{Name: "lab", Endpoint: "https://s3.example.org", Bucket: "bundles", Region: "us-east-1", PathStyle: true, PartSize: 64 << 20, Parallel: 4,
+		Conditional: ConditionalRequired, KeepLocal: -1}}, c.Stores)
+	c, err = Parse("/c/bundlewatch.toml", store+"prefix = \"/x/y/\"\ncredentials = \"keys\"\nprofile = \"p\"\npath_style = false\nca_file = \"ca.pem\"\npart_size = \"8MiB\"\n"+
+		"parallel = 2\nrate = \"1MiB\"\nwatches = [\"w\"]\nconditional = \"none\"\nkeep_local = \"72h\"\nregion = \"eu\"\n")
+	require.NoError(t, err)
+	require.Equal(t, Store{Name: "lab", Endpoint: "https://s3.example.org", Bucket: "bundles", Prefix: "x/y", Region: "eu", Credentials: "/c/keys", Profile: "p", CAFile: "/c/ca.pem",
+		PartSize: 8 << 20, Parallel: 2, Rate: 1 << 20, Watches: []string{"w"}, Conditional: ConditionalNone, KeepLocal: 72 * time.Hour}, c.Stores[0])
+
+	for _, test := range []struct{ lines, want string }{
+		{"kind = \"gcs\"", `12: store.kind: found "gcs", expected "s3"`},
+		{"part_size = \"1MiB\"", `12: store.part_size: found "1MiB", expected a size from "5MiB" to "5GiB"`},
+		{"watches = [\"v\"]", `12: store.watches[0]: found "v", expected the name of a [[watch]]`},
+		{"conditional = \"nome\"", `12: store.conditional: found "nome", expected "required" or "none", did you mean "none"?`},
+		{"keep_local = \"soon\"", `12: store.keep_local: found "soon", expected "forever", or a duration in h, m or s, such as "72h"`},
+		{"prefix = \"a/../b\"", `12: store.prefix: found "a/../b", expected a folder, without empty segments, "." and ".."`},
+		{"secret = \"x\"", `12: store.secret: found an unknown key`},
+		{"[[store]]\nname = \"lab\"\nendpoint = \"https://h\"\nbucket = \"b\"", `13: store.name: found "lab", the name of an earlier [[store]], expected a name of its own`},
+		{"[[store]]\nname = \"x\"\nendpoint = \"https://me:hush@h\"\nbucket = \"bbb\"", `14: store.endpoint: found a URL with credentials in it, expected the URL without them`},
+		{"[[store]]\nname = \"x\"\nendpoint = \"host\"\nbucket = \"bbb\"", `14: store.endpoint: found "host", expected http:// or https://`},
+		{"[[store]]\nname = \"x\"\nendpoint = \"http://h\"\nbucket = \"b!\"", `15: store.bucket: found "b!", expected the name of a bucket`},
+	} {
+		_, err := Parse("/c/bundlewatch.toml", store+test.lines+"\n")
+		require.ErrorContains(t, err, test.want)
+		require.NotContains(t, err.Error(), "hush")
+	}
 }

@@ -1,10 +1,8 @@
 package config
 
 import (
-	"fmt"
 	"net"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -87,9 +85,7 @@ var repositorySyntax = regexp.MustCompile(`^(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]
 func readPush(s section, cfg *Config) Push {
 	var p Push
 	p.Name, _ = s.name("name")
-	if slices.ContainsFunc(cfg.Pushes, func(other Push) bool { return p.Name != "" && other.Name == p.Name }) {
-		s.add(s.place("name"), fmt.Sprintf("%q, the name of an earlier [[push]]", p.Name), "a name of its own")
-	}
+	s.ownName(p.Name, cfg)
 	s.choice("kind", &p.Kind)
 	p.Repository = s.repository()
 	p.Watches = s.watchNames("watches", cfg)

@@ -43,7 +43,7 @@ func reference(doc tableDoc) referenceTable {
 
 // referenced are the tables of the page, in its order.
 var referenced = []tableDoc{artifactsTable, watchTable, membersTable, snapshotTable, payloadTable, limitsTable, httpTable, statusTable, signTable, retentionTable, bestTable,
-	alertsTable, notifyTable, tidyTable, pushTable}
+	alertsTable, notifyTable, tidyTable, storeTable, pushTable}
 
 func TestReferencePageIsUpToDate(t *testing.T) {
 	page := filepath.Join("..", "..", "docs", "configuration.md")

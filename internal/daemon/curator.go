@@ -34,7 +34,7 @@ type curator struct {
 	packing func() []*work // what is under way
 	changed func()         // room was made
 	// unproved says why a bundle is not known to be where it has to go, "" when it is.
-	unproved func(shelf.Bundle) string
+	unproved func(*config.Config, shelf.Bundle) string
 	pulse    *pulse
 	config   atomic.Pointer[config.Config]
 
@@ -62,7 +62,7 @@ type curated struct {
 }
 
 func newCurator(r *room, opts Options) *curator {
-	return &curator{room: r, opts: opts, pulse: newPulse(opts), packing: func() []*work { return nil }, changed: func() {}, unproved: func(shelf.Bundle) string { return "" }, asked: make(map[string]bool),
+	return &curator{room: r, opts: opts, pulse: newPulse(opts), packing: func() []*work { return nil }, changed: func() {}, unproved: func(*config.Config, shelf.Bundle) string { return "" }, asked: make(map[string]bool),
 		told: make(map[string]string), failing: make(map[string]string)}
 }
 
@@ -74,12 +74,8 @@ func (c *curator) use(cfg *config.Config) {
 
 // prunes tells whether any watch has rules.
 func (c *curator) prunes() bool {
-	for _, w := range c.config.Load().Watches {
-		if !w.Retention.IsZero() {
-			return true
-		}
-	}
-	return false
+	cfg := c.config.Load()
+	return slices.ContainsFunc(cfg.Watches, func(w config.Watch) bool { return prunes(cfg, w) })
 }
 
 // ask asks for a pass over the bundles of a watch. Many requests make one pass.
@@ -197,9 +193,10 @@ func (c *curator) pass(ctx context.Context, asked map[string]bool) {
 	began := time.Now()
 	p := pass{curator: c}
 	failing := make(map[string]string)
-	for _, w := range c.config.Load().Watches {
+	cfg := c.config.Load()
+	for _, w := range cfg.Watches {
 		switch {
-		case w.Retention.IsZero():
+		case !prunes(cfg, w):
 		case asked[w.Name]:
 			p.why = ""
 			p.watch(ctx, w.Name)
@@ -291,11 +288,12 @@ func (p *pass) plan(ctx context.Context, watch string) ([]retention.Decision, *s
 	if err != nil {
 		return nil, nil, err
 	}
-	decisions, err := PlanRetention(ctx, p.config.Load(), s, watch, func(shelf.Bundle) bool {
+	cfg := p.config.Load()
+	decisions, err := PlanRetention(ctx, cfg, s, watch, p.opts.now(), func(shelf.Bundle) bool {
 		p.pulse.turned()
 		return true
 	})
-	retention.Withhold(decisions, p.unproved)
+	retention.Withhold(decisions, func(b shelf.Bundle) string { return p.unproved(cfg, b) })
 	return decisions, s, err
 }
 

@@ -29,6 +29,9 @@ type target struct {
 // targets are the destinations of a config, in its order.
 func targets(c *config.Config, tool string) []target {
 	var all []target
+	for _, s := range c.Stores {
+		all = append(all, storeTarget(c, s))
+	}
 	for _, p := range c.Pushes {
 		all = append(all, target{spec: p, watches: p.Watches, parallel: p.Parallel, open: func() backlog.Destination {
 			access := registry.Access{PlainHTTP: p.PlainHTTP, CAFile: p.CAFile, Credentials: p.Credentials, Agent: tool, Rate: p.Rate}
@@ -178,9 +181,18 @@ func (d *destinations) published(path string) {
 }
 
 // unproved says which destination is not known to hold a bundle that has to go there, "" when all do. It asks none.
-func (d *destinations) unproved(b shelf.Bundle) string {
+// One of the config that does not work yet, or not any more, is not known to hold anything.
+func (d *destinations) unproved(c *config.Config, b shelf.Bundle) string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	works := func(spec any) bool {
+		return slices.ContainsFunc(d.senders, func(s *sender) bool { return reflect.DeepEqual(s.spec, spec) })
+	}
+	for _, s := range c.Stores {
+		if s.Takes(b.Watch) && !works(s) {
+			return "it is not proved to be at " + s.Name + " yet"
+		}
+	}
 	for _, s := range d.senders {
 		if s.Wants(b.Watch) && !s.Holds(b) {
 			return "it is not proved to be at " + s.Status().Name + " yet"

@@ -138,6 +138,19 @@ func TestUnproved(t *testing.T) {
 	require.Equal(t, []string{"", "it was not sent to good yet", "new"}, []string{decisions[0].Why, decisions[1].Why, decisions[2].Why})
 }
 
+func TestKeptLocally(t *testing.T) {
+	stores := []config.Store{{Watches: []string{"a", "b"}, KeepLocal: time.Hour}, {Watches: []string{"b"}, KeepLocal: 2 * time.Hour}, {Watches: []string{"c"}, KeepLocal: -1}}
+	for watch, want := range map[string]time.Duration{"a": time.Hour, "b": 2 * time.Hour} {
+		got, ok := keptLocally(stores, watch)
+		require.True(t, ok)
+		require.Equal(t, want, got)
+	}
+	for _, watch := range []string{"c", "d"} {
+		_, ok := keptLocally(stores, watch)
+		require.False(t, ok)
+	}
+}
+
 // The daemon prunes nothing that is still to be sent, and prunes it once it was.
 func TestNothingUnsentIsPruned(t *testing.T) {
 	s := newSite(t)

@@ -178,7 +178,7 @@ func (d *Daemon) logResume(ctx context.Context, c *config.Config) {
 // strays, removes no archives and notifies nobody. The error is for a drain that could not begin.
 func DrainAlone(ctx context.Context, c *config.Config, opts Options, r status.DrainRequest) (status.Drained, error) {
 	alone := *c
-	alone.Tidies, alone.Notify, alone.Pushes, alone.Watches = nil, nil, nil, slices.Clone(c.Watches)
+	alone.Tidies, alone.Notify, alone.Pushes, alone.Stores, alone.Watches = nil, nil, nil, nil, slices.Clone(c.Watches)
 	for i := range alone.Watches {
 		alone.Watches[i].Retention = config.Retention{}
 	}

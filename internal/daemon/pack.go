@@ -215,7 +215,8 @@ func contents(j *job, sources []*source, frozen []snapshot.File) (*bundle.Conten
 	if err != nil {
 		return nil, err
 	}
-	c := &bundle.Contents{Watch: j.watch.Name, Key: j.key, Params: snap.Params, ParamsSource: snap.Source, Config: archived(frozen)}
+	c := &bundle.Contents{Watch: j.watch.Name, Key: j.key, Params: snap.Params, ParamsSource: snap.Source, Config: archived(frozen),
+		PartSize: j.watch.PartSize}
 	if j.first != nil && changed(j.first, frozen) {
 		c.FirstConfig, c.ConfigChanged = archived(j.first), true
 	}

@@ -171,6 +171,18 @@ func describe(rules config.Retention) string {
 	return strings.Join(parts, ", ")
 }
 
+// Release makes bundles be pruned, whatever the rules say, that have been here long enough: for so long after their
+// publication as keep says for their watch. Where it says nothing, and of bundles that are pinned or damaged, the
+// decision stays. [Withhold] is to follow.
+func Release(decisions []Decision, now time.Time, keep func(watch string) (time.Duration, bool)) {
+	for i := range decisions {
+		d := &decisions[i]
+		if after, ok := keep(d.Bundle.Watch); ok && !d.Prune && !d.Bundle.Pinned && present(d.Bundle) && now.Sub(d.Bundle.Published) >= after {
+			d.Prune, d.Why = true, fmt.Sprintf("kept in the stores, here for %s", after)
+		}
+	}
+}
+
 // Withhold keeps bundles that were to be pruned and that have to go somewhere first. unproved says why one is not
 // proved to have arrived, "" when it is, or when it goes nowhere.
 func Withhold(decisions []Decision, unproved func(shelf.Bundle) string) {

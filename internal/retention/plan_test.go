@@ -94,3 +94,22 @@ func TestPlanSettles(t *testing.T) {
 	}
 	require.Empty(t, pruned(Plan(bundles, with(rules))))
 }
+
+func TestRelease(t *testing.T) {
+	all := series("r", 1, 2, 3, 4)
+	all[0].Pinned = true
+	all[1].State = shelf.Pruned
+	now := start.Add(10 * time.Hour)
+	keep := func(after time.Duration, ok bool) func(string) (time.Duration, bool) {
+		return func(watch string) (time.Duration, bool) { require.Equal(t, "w", watch); return after, ok }
+	}
+	for _, c := range []struct {
+		after time.Duration
+		ok    bool
+		want  []string
+	}{{0, true, []string{"r/2", "r/3"}}, {8 * time.Hour, true, []string{"r/2"}}, {9 * time.Hour, true, []string{}}, {0, false, []string{}}} {
+		decisions := Plan(all, with(config.Retention{KeepLast: 9}))
+		Release(decisions, now, keep(c.after, c.ok))
+		require.Equal(t, c.want, pruned(decisions))
+	}
+}

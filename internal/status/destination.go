@@ -11,6 +11,8 @@ type Destination struct {
 	Name    string `json:"name"`
 	Kind    string `json:"kind"`
 	Address string `json:"address"`
+	// Note is what the destination says of itself, such as what it was seen to be capable of.
+	Note string `json:"note,omitempty"`
 	// Listed tells that the whole artifact directory was looked at, so that nothing is missing in the numbers.
 	Listed bool `json:"listed"`
 	// Unchecked are the bundles of which it is not known yet whether the destination holds them.

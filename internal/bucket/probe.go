@@ -1,0 +1,216 @@
+package bucket
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/bundlewatch/bundlewatch/internal/objectstore"
+)
+
+// Class is what a store can be relied on for.
+type Class string
+
+// The classes.
+const (
+	ClassA Class = "A" // everything that was asked for
+	ClassB Class = "B" // names are safe; a condition on large objects, or attested checksums, are missing
+	ClassC Class = "C" // a second name may replace the first
+)
+
+// Probe is what a store was seen to do. It is evidence, not proof.
+type Probe struct {
+	Class Class
+	At    time.Time
+	Lacks []string // for people; what keeps it from class A
+}
+
+// Unfit tells that a store is not used because of what it was seen to do.
+type Unfit struct {
+	Probe Probe
+	Hash  bool // bodies with a wrong hash are taken, for which there is no way down
+}
+
+func (e *Unfit) Error() string {
+	lacks := e.Probe.Lacks[len(e.Probe.Lacks)-1]
+	if e.Hash {
+		return fmt.Sprintf("the store is not safe to use (class C): %s", lacks)
+	}
+	return fmt.Sprintf("the store is not safe to share between hosts (class C): %s; use another store, or accept that conflicts are detected but not prevented, "+
+		"with conditional = \"none\" (docs/store.md)", lacks)
+}
+
+// racers is how many write one name at once.
+const racers = 8
+
+// Probe finds out what the store does with about twenty requests below the prefix, and takes away what it put there as
+// far as it may. The error is an [*Unfit] for a store that must not be used, or about what could not be asked.
+func (b *Bucket) Probe(ctx context.Context) (Probe, error) {
+	p := &probing{Bucket: b, folder: b.prefix + probeFolder + rand.Text() + "/", probe: Probe{Class: ClassA, At: time.Now()}}
+	err := p.run(ctx)
+	if cleanErr := p.clean(ctx); err == nil && cleanErr != nil {
+		err = cleanErr
+	}
+	if err != nil {
+		return p.probe, fmt.Errorf("probe the store: %w", err)
+	}
+	return p.probe, nil
+}
+
+type probing struct {
+	*Bucket
+	folder string
+	keys   []string
+	probe  Probe
+}
+
+func (p *probing) key(name string) string {
+	p.keys = append(p.keys, p.folder+name)
+	return p.folder + name
+}
+
+func (p *probing) lack(c Class, format string, args ...any) {
+	p.probe.Class = max(p.probe.Class, c)
+	p.probe.Lacks = append(p.probe.Lacks, fmt.Sprintf(format, args...))
+}
+
+func (p *probing) run(ctx context.Context) error {
+	if err := p.hash(ctx); err != nil {
+		return err
+	}
+	name := p.key("name")
+	if err := p.second(ctx, name); err != nil {
+		return err
+	}
+	if p.probe.Class < ClassC {
+		if err := p.race(ctx); err != nil {
+			return err
+		}
+	}
+	if p.probe.Class == ClassC && !p.claiming {
+		return &Unfit{Probe: p.probe}
+	}
+	if err := p.completion(ctx, name); err != nil {
+		return err
+	}
+	return p.attestation(ctx, name)
+}
+
+// hash sends bytes that are not those of the signed hash.
+func (p *probing) hash(ctx context.Context) error {
+	body := objectstore.Bytes([]byte("bundlewatch asks whether a wrong hash is refused"))
+	body.SHA256[0] ^= 1
+	err := p.objects.Put(ctx, p.key("hash"), body, false)
+	if err == nil {
+		p.lack(ClassC, "it took a body whose SHA-256 is not the signed one, so half a file could be taken for a whole one")
+		return &Unfit{Probe: p.probe, Hash: true}
+	}
+	if errors.Is(err, objectstore.ErrHash) {
+		return nil
+	}
+	return err
+}
+
+// second makes an object where there is none, and then where there is one.
+func (p *probing) second(ctx context.Context, key string) error {
+	first := []byte("first")
+	err := p.objects.Put(ctx, key, objectstore.Bytes(first), true)
+	if errors.Is(err, objectstore.ErrUnsupported) {
+		p.lack(ClassC, "it does not know If-None-Match on a PUT")
+		return p.objects.Put(ctx, key, objectstore.Bytes(first), false)
+	}
+	if err != nil {
+		return err // whether it was done is not known
+	}
+	err = p.objects.Put(ctx, key, objectstore.Bytes([]byte("second")), true)
+	got, _, getErr := p.objects.Get(ctx, key, maxDoc)
+	switch {
+	case err != nil && !errors.Is(err, objectstore.ErrExists) && !errors.Is(err, objectstore.ErrConflict):
+		return err
+	case getErr != nil:
+		return getErr
+	case !bytes.Equal(got, first):
+		p.lack(ClassC, "a second PUT with If-None-Match: * replaced the first")
+	case err == nil:
+		p.lack(ClassC, "a second PUT with If-None-Match: * was accepted")
+	}
+	return nil
+}
+
+// race lets some write one name at once.
+func (p *probing) race(ctx context.Context) error {
+	key := p.key("race")
+	errs := make([]error, racers)
+	var group sync.WaitGroup
+	for i := range errs {
+		group.Go(func() { errs[i] = p.objects.Put(ctx, key, objectstore.Bytes(racer(i)), true) })
+	}
+	group.Wait()
+	got, _, err := p.objects.Get(ctx, key, maxDoc)
+	if err != nil {
+		return errors.Join(append(errs, err)...)
+	}
+	won := 0
+	for i, err := range errs {
+		if err == nil {
+			won++
+			if !bytes.Equal(got, racer(i)) {
+				p.lack(ClassC, "of %d PUTs with If-None-Match: * at once one was accepted and then replaced", racers)
+				return nil
+			}
+		}
+	}
+	if won > 1 {
+		p.lack(ClassC, "of %d PUTs with If-None-Match: * at once %d were accepted", racers, won)
+	}
+	return nil
+}
+
+func racer(i int) []byte { return fmt.Appendf(nil, "racer %d", i) }
+
+// completion completes an upload where there is an object.
+func (p *probing) completion(ctx context.Context, key string) error {
+	id, err := p.objects.Begin(ctx, key)
+	if err != nil {
+		return err
+	}
+	part, err := p.objects.PutPart(ctx, key, id, 1, objectstore.Bytes([]byte("a part")))
+	if err != nil {
+		return errors.Join(err, p.objects.Abort(ctx, key, id))
+	}
+	err = p.objects.Complete(ctx, key, id, []objectstore.Part{part}, true)
+	switch {
+	case err == nil:
+		p.lack(ClassB, "it ignores If-None-Match when an upload of parts is completed, so a large file may be sent twice")
+		return nil
+	case errors.Is(err, objectstore.ErrExists), errors.Is(err, objectstore.ErrConflict):
+		return p.objects.Abort(ctx, key, id)
+	case errors.Is(err, objectstore.ErrUnsupported):
+		p.lack(ClassB, "it does not know If-None-Match when an upload of parts is completed")
+		return p.objects.Abort(ctx, key, id)
+	}
+	return errors.Join(err, p.objects.Abort(ctx, key, id))
+}
+
+func (p *probing) attestation(ctx context.Context, key string) error {
+	o, err := p.objects.Head(ctx, key)
+	if err == nil && o.Checksum == "" {
+		p.lack(ClassB, "it attests no SHA-256 of what it holds: what was accepted is not attested")
+	}
+	return err
+}
+
+// clean takes away what the probe put. Who may not delete leaves it to the sweep.
+func (p *probing) clean(ctx context.Context) error {
+	var failed error
+	for _, key := range p.keys {
+		if err := p.objects.Delete(context.WithoutCancel(ctx), key); err != nil && !errors.Is(err, objectstore.ErrDenied) {
+			failed = errors.Join(failed, err)
+		}
+	}
+	return failed
+}

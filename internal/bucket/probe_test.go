@@ -1,0 +1,144 @@
+package bucket
+
+import (
+	"errors"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/bundlewatch/bundlewatch/internal/backlog"
+	"github.com/bundlewatch/bundlewatch/internal/bundle"
+	"github.com/bundlewatch/bundlewatch/internal/shelf"
+	"github.com/bundlewatch/bundlewatch/test/objectserver"
+)
+
+func TestProbeClassifies(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		spoil  func(*objectserver.Server)
+		claims bool
+		class  Class
+		unfit  bool
+		lacks  string
+	}{
+		{"all", func(*objectserver.Server) {}, false, ClassA, false, ""},
+		{"completion ignored", func(s *objectserver.Server) { s.IgnoreCompleteConditions = true }, false, ClassB, false, "when an upload of parts is completed"},
+		{"nothing attested", func(s *objectserver.Server) { s.NoAttestation = true }, false, ClassB, false, "attests no SHA-256"},
+		{"PUT ignored", func(s *objectserver.Server) { s.IgnorePutConditions = true }, false, ClassC, true, "replaced the first"},
+		{"PUT not known", func(s *objectserver.Server) { s.UnknownConditions = true }, false, ClassC, true, "does not know If-None-Match"},
+		{"racers all win", func(s *objectserver.Server) { s.Racy = true }, false, ClassC, true, "at once"},
+		{"PUT ignored, claims", func(s *objectserver.Server) { s.IgnorePutConditions = true }, true, ClassC, false, "replaced the first"},
+		{"hash not looked at", func(s *objectserver.Server) { s.UncheckedHashes, s.NoAttestation = true, true }, true, ClassC, true, "not the signed one"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := serve(t)
+			test.spoil(s)
+			b := New(dial(t, s), Options{Prefix: "lab", Claims: test.claims})
+			p, err := b.Probe(t.Context())
+			require.Equal(t, test.class, p.Class)
+			var unfit *Unfit
+			require.Equal(t, test.unfit, errors.As(err, &unfit))
+			if !test.unfit {
+				require.NoError(t, err)
+			} else {
+				require.ErrorContains(t, err, test.lacks)
+			}
+			if test.lacks != "" {
+				require.Contains(t, p.Lacks[0], test.lacks)
+			}
+			require.Empty(t, s.Keys(""), "it takes away what it put")
+			require.Empty(t, s.Uploads())
+			require.Less(t, s.Count(), 30)
+		})
+	}
+}
+
+// A fault in the probe is never taken for a property of the store.
+func TestProbeWithFaults(t *testing.T) {
+	for n := 1; n <= 25; n++ {
+		for _, f := range []objectserver.Fault{objectserver.LoseAnswer, objectserver.Reset, objectserver.Say500, objectserver.Say503, objectserver.DoneBut500} {
+			s := serve(t)
+			s.FailAt(n, f)
+			p, err := New(dial(t, s), Options{}).Probe(t.Context())
+			var unfit *Unfit
+			require.False(t, errors.As(err, &unfit), "%s at call %d: %v", f, n, err)
+			if err == nil {
+				require.Equal(t, ClassA, p.Class, "%s at call %d", f, n)
+			}
+		}
+	}
+}
+
+// Credentials that may not delete are enough.
+func TestProbeWithoutTheRightToDelete(t *testing.T) {
+	s := serve(t)
+	s.Before = func(_ int, r *http.Request) {
+		s.Answer = nil
+		if r.Method == http.MethodDelete && r.URL.RawQuery == "" {
+			s.Answer = func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }
+		}
+	}
+	p, err := New(dial(t, s), Options{}).Probe(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, ClassA, p.Class)
+}
+
+func destination(t *testing.T, s *objectserver.Server, name string) *Destination {
+	return NewDestination("lab", "s3://lab", func() (*Bucket, error) {
+		return New(dial(t, s), Options{Prefix: "lab", PartSize: testPart, Parallel: 2, Host: name, Uploads: t.TempDir()}), nil
+	})
+}
+
+func local(t *testing.T, dir string) shelf.Bundle {
+	m, err := bundle.ReadManifest(dir + "/" + bundle.ManifestName)
+	require.NoError(t, err)
+	return shelf.Bundle{Path: dir, Place: place, Watch: "ptycho", Key: "r7/epoch=3", Archive: m.Archive}
+}
+
+func TestDestination(t *testing.T) {
+	s := serve(t)
+	d := destination(t, s, "a")
+	b := local(t, pack(t, 1, "a", testPart))
+	has, err := d.Has(t.Context(), b)
+	require.NoError(t, err)
+	require.False(t, has)
+	var sent int64
+	require.NoError(t, d.Send(t.Context(), b, func(n int64) { sent += n }))
+	require.Greater(t, sent, b.Archive.Bytes)
+	has, err = d.Has(t.Context(), b)
+	require.NoError(t, err)
+	require.True(t, has)
+	require.Contains(t, d.Describe(), "class A")
+	requireWhole(t, s)
+
+	other := local(t, pack(t, 2, "a", testPart))
+	_, err = d.Has(t.Context(), other)
+	require.ErrorIs(t, err, backlog.ErrConflict)
+	require.ErrorIs(t, d.Send(t.Context(), other, func(int64) {}), backlog.ErrConflict)
+
+	grave, err := d.open()
+	require.NoError(t, err)
+	require.NoError(t, grave.Bury(t.Context(), place, "test"))
+	s.Age(25 * time.Hour)
+	require.NoError(t, grave.Sweep(t.Context(), SweepOptions{}))
+	has, err = d.Has(t.Context(), b)
+	require.NoError(t, err)
+	require.False(t, has)
+	require.ErrorIs(t, d.Send(t.Context(), b, func(int64) {}), backlog.ErrRefused)
+}
+
+func TestUnfitStoreGetsNothing(t *testing.T) {
+	s := serve(t)
+	s.IgnorePutConditions = true
+	d := destination(t, s, "a")
+	b := local(t, pack(t, 1, "a", testPart))
+	_, err := d.Has(t.Context(), b)
+	require.ErrorContains(t, err, "class C")
+	require.ErrorContains(t, err, `conditional = "none"`)
+	count := s.Count()
+	require.Error(t, d.Send(t.Context(), b, func(int64) {}))
+	require.Equal(t, count, s.Count(), "it is not probed at each attempt")
+	require.Empty(t, s.Keys(""))
+}

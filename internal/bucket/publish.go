@@ -1,0 +1,254 @@
+package bucket
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/bundlewatch/bundlewatch/internal/objectstore"
+)
+
+// Published is what came of publishing a bundle that has its name now.
+type Published struct {
+	Host     string // that made the name
+	Fresh    bool   // this call did
+	Attested bool   // the store attests the digests of all files, from a look after the name was there
+	Sent     int    // files that were sent
+}
+
+// attempts bounds how often the name is written, and how often data that went away is sent again.
+const attempts = 5
+
+// Publish makes the store have a bundle and its name, and returns when both were seen there. It may be called for the
+// same bundle on any number of hosts at once, and again after any error. A bundle with other bytes under the same
+// name is a [*Conflict], one that was pruned [*Pruned]; in both cases nothing is replaced.
+func (b *Bucket) Publish(ctx context.Context, l *Local) (Published, error) {
+	p := &publication{Bucket: b, local: l}
+	if err := p.run(ctx); err != nil {
+		return Published{}, fmt.Errorf("publish %q: %w", l.place, err)
+	}
+	return p.result, nil
+}
+
+type publication struct {
+	*Bucket
+	local  *Local
+	result Published
+}
+
+func (p *publication) run(ctx context.Context) error {
+	t, err := p.tomb(ctx, p.local.place)
+	if err != nil || t != nil {
+		return buried(t, err)
+	}
+	named, err := p.own(ctx)
+	if err != nil {
+		return err
+	}
+	for range attempts {
+		files := p.files(named)
+		if err := p.sendAll(ctx, files, named != nil); err != nil {
+			return err
+		}
+		if named == nil {
+			if named, err = p.name(ctx); err != nil {
+				return err
+			}
+			files = p.files(named)
+		}
+		whole, err := p.prove(ctx, *named, files)
+		if err != nil || whole {
+			return err
+		}
+	}
+	return errors.New("what was sent does not stay in the store")
+}
+
+// own reads the name, nil where there is none. That of another archive is a [*Conflict].
+func (p *publication) own(ctx context.Context) (ours *Name, err error) {
+	names, err := p.names(ctx, p.local.place)
+	if err != nil {
+		return nil, err
+	}
+	for i := range names {
+		if names[i].Archive != p.local.archive {
+			return nil, &Conflict{Place: p.local.place, Ours: p.local.archive, Theirs: names[i].Archive, Host: names[i].Host}
+		}
+		ours = &names[i]
+	}
+	return ours, nil
+}
+
+// files are the files that the name needs: the archive alone where the small ones are those of another host.
+func (p *publication) files(named *Name) []*localFile {
+	if named != nil && !p.local.has(named) {
+		return p.local.files[:1]
+	}
+	return p.local.files
+}
+
+func (p *publication) sendAll(ctx context.Context, files []*localFile, named bool) error {
+	var sent atomic.Int64
+	err := forAll(ctx, files, func(ctx context.Context, f *localFile) error {
+		ok, err := p.send(ctx, p.local.place, f, named)
+		if ok {
+			sent.Add(1)
+		}
+		return err
+	})
+	p.result.Sent += int(sent.Load())
+	return err
+}
+
+// forAll does something for all files at once, and returns the first error, which ends the others.
+func forAll(ctx context.Context, files []*localFile, do func(context.Context, *localFile) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var group sync.WaitGroup
+	for _, f := range files {
+		group.Go(func() {
+			if err := do(ctx, f); err != nil {
+				cancel(err)
+			}
+		})
+	}
+	group.Wait()
+	return context.Cause(ctx)
+}
+
+// name writes the name and reads it, until it is there. Nothing is concluded from the status of the write alone.
+func (p *publication) name(ctx context.Context) (*Name, error) {
+	mine, err := p.render(ctx)
+	if err != nil {
+		return nil, err
+	}
+	data, err := json.MarshalIndent(mine, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	key := p.nameKey(p.local.place)
+	if p.claiming {
+		key = p.claimKey(p.local.place, p.local.archive)
+	}
+	for try := 1; ; try++ {
+		if t, err := p.tomb(ctx, p.local.place); err != nil || t != nil {
+			return nil, buried(t, err)
+		}
+		putErr := p.objects.Put(ctx, key, objectstore.Bytes(append(data, '\n')), !p.claiming)
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		named, err := p.own(ctx)
+		switch {
+		case err != nil:
+			return nil, err // the write may have been done: the next attempt finds out
+		case named != nil:
+			p.result.Host, p.result.Fresh = named.Host, named.Nonce == mine.Nonce
+			return named, nil
+		case putErr == nil:
+			putErr = fmt.Errorf("the store took the name %q and does not have it", key)
+		}
+		if try == attempts || !goesOn(putErr) {
+			return nil, putErr
+		}
+		if err := p.objects.Pause(ctx, try); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func buried(t *Tomb, err error) error {
+	if err != nil {
+		return err
+	}
+	return &Pruned{*t}
+}
+
+// render is the name as this host writes it.
+func (p *publication) render(ctx context.Context) (Name, error) {
+	l := p.local
+	n := Name{Layout: layoutVersion, Place: l.place, Archive: l.archive, Sums: l.sums, Key: l.head.Key, Version: l.head.Version,
+		Run: l.head.Run(), Published: l.head.Provenance.Published, Host: p.host,
+		Time: time.Now().UTC().Truncate(time.Millisecond), Nonce: rand.Text()}
+	for _, f := range l.files {
+		s := Stored{Path: f.path, Size: f.size, SHA256: f.digest}
+		if s.PartSize = cmp.Or(f.stands, f.plan(p.partSize)); s.PartSize > 0 {
+			sums, err := f.digests(ctx, s.PartSize)
+			if err != nil {
+				return n, err
+			}
+			s.Composite = objectstore.Composite(sums)
+		}
+		n.Files = append(n.Files, s)
+	}
+	return n, nil
+}
+
+// prove looks at all that the name names, now that it is there. It is false when something is missing that can be
+// sent again.
+func (p *publication) prove(ctx context.Context, named Name, files []*localFile) (whole bool, err error) {
+	var missing, unattested atomic.Bool
+	err = forAll(ctx, files, func(ctx context.Context, f *localFile) error {
+		s, err := p.look(ctx, p.dataKey(p.local.place, f.path), f)
+		if err == nil && !s.there {
+			missing.Store(true)
+		}
+		if err == nil && !s.attested {
+			unattested.Store(true)
+		}
+		return err
+	})
+	if err != nil {
+		return false, err
+	}
+	whole, p.result.Attested, p.result.Host = !missing.Load(), !unattested.Load(), named.Host
+	for _, s := range named.Files {
+		if len(files) > 1 || s.Base() == files[0].name {
+			continue
+		}
+		ok, attested, err := p.stands(ctx, named.Place, s)
+		if err != nil {
+			return false, err
+		}
+		if !ok {
+			return false, fmt.Errorf("the name that host %q made names %q, which is not in the store as it says: only that host has it", named.Host, s.Path)
+		}
+		p.result.Attested = p.result.Attested && attested
+	}
+	if t, err := p.tomb(ctx, p.local.place); err != nil || t != nil {
+		return false, p.withdraw(ctx, named, buried(t, err))
+	}
+	return whole, nil
+}
+
+// withdraw takes back a name that this call made beside a tomb.
+func (p *publication) withdraw(ctx context.Context, named Name, err error) error {
+	var pruned *Pruned
+	if !errors.As(err, &pruned) || !p.result.Fresh {
+		return err
+	}
+	key := p.nameKey(named.Place)
+	if p.claiming {
+		key = p.claimKey(named.Place, named.Archive)
+	}
+	return errors.Join(err, p.objects.Delete(ctx, key))
+}
+
+// stands tells whether the store has a file as a name says, and whether it attests it. Of an object in other parts
+// than the name's it attests nothing that can be compared without its bytes.
+func (b *Bucket) stands(ctx context.Context, place string, s Stored) (ok, attested bool, err error) {
+	o, err := b.objects.Head(ctx, b.dataKey(place, s.Path))
+	if errors.Is(err, objectstore.ErrMissing) {
+		return false, false, nil
+	}
+	if err != nil {
+		return false, false, err
+	}
+	return s.matches(o)
+}

@@ -1,0 +1,166 @@
+package objectstore
+
+import (
+	"encoding/pem"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/time/rate"
+
+	"github.com/bundlewatch/bundlewatch/test/objectserver"
+)
+
+func caFile(t *testing.T, s *objectserver.Server) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "ca.pem")
+	require.NoError(t, os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}), 0o600))
+	return path
+}
+
+// say makes a store that answers every request in one way.
+func say(status int, contentType, body string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", contentType)
+		w.WriteHeader(status)
+		fmt.Fprint(w, body)
+	}
+}
+
+func sayCode(status int, code string) http.HandlerFunc {
+	return say(status, "application/xml", "<Error><Code>"+code+"</Code><Message>secret-of-the-object-server AKOBJECTSERVER</Message></Error>")
+}
+
+func TestEachFailureIsToldForWhatItIs(t *testing.T) {
+	tests := []struct {
+		name      string
+		answer    http.HandlerFunc
+		kind      error
+		transient bool
+		setup     bool
+	}{
+		{"wrong key", sayCode(403, "InvalidAccessKeyId"), ErrKeys, false, true},
+		{"wrong secret", sayCode(403, "SignatureDoesNotMatch"), ErrKeys, false, true},
+		{"expired token", sayCode(400, "ExpiredToken"), ErrKeys, false, true},
+		{"no right", sayCode(403, "AccessDenied"), ErrDenied, false, true},
+		{"wrong region", sayCode(400, "AuthorizationHeaderMalformed"), ErrRegion, false, true},
+		{"redirect", sayCode(301, "PermanentRedirect"), ErrRegion, false, true},
+		{"clock", sayCode(403, "RequestTimeTooSkewed"), ErrClock, false, true},
+		{"no bucket", sayCode(404, "NoSuchBucket"), ErrNoBucket, false, true},
+		{"html 200", say(200, "text/html; charset=utf-8", "<html>hello</html>"), ErrNotS3, false, true},
+		{"html 403", say(403, "text/html", "<html>blocked</html>"), ErrNotS3, false, true},
+		{"full", sayCode(507, "XMinioStorageFull"), ErrFull, false, false},
+		{"quota", sayCode(403, "QuotaExceeded"), ErrFull, false, false},
+		{"slow down", sayCode(503, "SlowDown"), ErrBusy, true, false},
+		{"too many", say(429, "application/xml", ""), ErrBusy, true, false},
+		{"bad gateway", say(502, "text/plain", "bad gateway"), ErrBusy, true, false},
+		{"not implemented", sayCode(501, "NotImplemented"), ErrUnsupported, false, false},
+		{"conflict", sayCode(409, "ConditionalRequestConflict"), ErrConflict, true, false},
+		{"exists", sayCode(412, "PreconditionFailed"), ErrExists, false, false},
+		{"odd", sayCode(418, "Teapot"), ErrRefused, false, false},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			s, c := serve(t)
+			s.Answer = test.answer
+			err := c.Put(t.Context(), "k", Bytes([]byte("x")), true)
+			require.ErrorIs(t, err, test.kind)
+			require.Equal(t, test.transient, IsTransient(err))
+			require.Equal(t, test.setup, IsSetup(err))
+			_, err = c.Head(t.Context(), "k")
+			if test.kind != ErrNoBucket { // for a HEAD it is like an object that is missing
+				require.ErrorIs(t, err, test.kind, "a HEAD has no body, so it is asked again")
+			}
+			require.NotContains(t, err.Error(), objectserver.SecretKey)
+			require.NotContains(t, err.Error(), objectserver.AccessKey)
+			require.NotContains(t, err.Error(), "<html>")
+		})
+	}
+}
+
+func TestClockIsToldWithTheDifference(t *testing.T) {
+	s, c := serve(t)
+	s.Now = func() time.Time { return time.Now().Add(-time.Hour) }
+	err := c.Put(t.Context(), "k", Bytes([]byte("x")), true)
+	require.ErrorIs(t, err, ErrClock)
+	require.ErrorContains(t, err, "1h0m")
+}
+
+func TestUntrustedCertificate(t *testing.T) {
+	s := objectserver.New()
+	s.Server.Close()
+	s.Server = httptest.NewUnstartedServer(s.Config.Handler)
+	s.Config.ErrorLog = quiet
+	s.StartTLS()
+	defer s.Close()
+	c := dial(t, s.URL)
+	err := c.Put(t.Context(), "k", Bytes([]byte("x")), true)
+	require.ErrorIs(t, err, ErrUntrusted)
+	require.ErrorContains(t, err, "ca_file")
+	c = dial(t, s.URL, func(o *Options) { o.CAFile = caFile(t, s) })
+	require.NoError(t, c.Put(t.Context(), "k", Bytes([]byte("x")), true))
+	_, err = Open(Options{Endpoint: s.URL, Bucket: "b", CAFile: "errors_test.go"})
+	require.ErrorContains(t, err, "PEM")
+}
+
+func TestWrongSchemeAndNoListener(t *testing.T) {
+	s := objectserver.New()
+	defer s.Close()
+	require.ErrorIs(t, dial(t, "https"+s.URL[len("http"):]).Put(t.Context(), "k", Bytes([]byte("x")), true), ErrNotS3)
+	s.Close()
+	err := dial(t, s.URL).Put(t.Context(), "k", Bytes([]byte("x")), true)
+	require.ErrorIs(t, err, ErrUnreachable)
+	require.True(t, IsTransient(err))
+}
+
+func TestStalledCallIsGivenUp(t *testing.T) {
+	s, c := serve(t, func(o *Options) { o.Patience.Stall = 20 * time.Millisecond; o.Patience.Tries = 1 })
+	release := make(chan struct{})
+	s.Answer = func(http.ResponseWriter, *http.Request) { <-release }
+	defer close(release)
+	require.ErrorIs(t, c.Put(t.Context(), "k", Bytes([]byte("x")), true), ErrStalled)
+	_, err := c.Head(t.Context(), "k")
+	require.ErrorIs(t, err, ErrStalled)
+}
+
+func TestKeysThatChangedAreReadAgain(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "credentials")
+	write := func(id string) {
+		require.NoError(t, os.WriteFile(file, []byte("[lab]\naws_access_key_id = "+id+"\naws_secret_access_key = x\n"), 0o600))
+	}
+	write("OLD")
+	s, c := serve(t, func(o *Options) { o.Credentials, o.Profile = file, "lab" })
+	s.Set("a", []byte("x"), s.Now())
+	_, _, err := c.Get(t.Context(), "a", 10)
+	require.ErrorIs(t, err, ErrKeys)
+	write(objectserver.AccessKey)
+	_, _, err = c.Get(t.Context(), "a", 10)
+	require.NoError(t, err)
+}
+
+func TestEndpoints(t *testing.T) {
+	for _, good := range []string{"https://s3.example.org", "http://127.0.0.1:9000", "https://host/"} {
+		require.NoError(t, CheckEndpoint(good), good)
+	}
+	for _, bad := range []string{"", "host", "host:9000", "ftp://host", "https://", "https://h/path", "https://h?q=1", "https://h#f", "http://me:pass@host", "https://%zz"} {
+		err := CheckEndpoint(bad)
+		require.Error(t, err, bad)
+		require.NotContains(t, err.Error(), "pass@")
+	}
+}
+
+func TestRateIsHonoured(t *testing.T) {
+	limit := rate.NewLimiter(1, 2<<20) // bytes, of which next to none come back during the test
+	_, c := serve(t, func(o *Options) { o.Rate = limit })
+	var sent int64
+	b := Bytes(make([]byte, 1<<20))
+	b.Sent = func(n int64) { sent += n }
+	require.NoError(t, c.Put(t.Context(), "k", b, true))
+	require.EqualValues(t, 1<<20, sent)
+	require.Less(t, limit.Tokens(), float64(1<<20+1<<19), "what was sent was taken from the limit")
+}

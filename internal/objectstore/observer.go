@@ -1,0 +1,117 @@
+package objectstore
+
+import (
+	"context"
+	"io"
+	"mime"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// exchange is what an answer said beside its body.
+type exchange struct {
+	mu     sync.Mutex
+	header http.Header
+}
+
+type exchangeKey struct{}
+
+// observer keeps the header of each answer, and knows a page for people from an answer of a store.
+type observer struct{ next http.RoundTripper }
+
+// RoundTrip implements [http.RoundTripper].
+func (o *observer) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := o.next.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	if kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); kind == "text/html" {
+		resp.Body.Close()
+		return nil, ErrNotS3
+	}
+	if x, ok := r.Context().Value(exchangeKey{}).(*exchange); ok {
+		x.mu.Lock()
+		x.header = resp.Header.Clone()
+		x.mu.Unlock()
+	}
+	return resp, nil
+}
+
+// date returns the clock of the store when it answered, the zero time if it did not say.
+func (x *exchange) date() time.Time {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	t, err := http.ParseTime(x.header.Get("Date"))
+	if err != nil {
+		return time.Time{}
+	}
+	return t
+}
+
+// call is one call under way. It is given up when nothing moves.
+type call struct {
+	context.Context
+	*exchange
+	client *Client
+	stall  *time.Timer
+	cancel context.CancelCauseFunc
+}
+
+func (c *Client) call(ctx context.Context) *call {
+	x := &exchange{}
+	ctx, cancel := context.WithCancelCause(context.WithValue(ctx, exchangeKey{}, x))
+	return &call{Context: ctx, exchange: x, client: c, cancel: cancel, stall: time.AfterFunc(c.patience.Stall, func() { cancel(ErrStalled) })}
+}
+
+func (c *call) end() {
+	c.stall.Stop()
+	c.cancel(nil)
+}
+
+func (c *call) moved() { c.stall.Reset(c.client.patience.Stall) }
+
+// slow reads what is sent, no faster than the limit.
+type slow struct {
+	*call
+	r    io.Reader
+	sent func(int64)
+}
+
+const most = 64 << 10 // bytes at a time, so that the limit is smooth
+
+func (s slow) Read(b []byte) (int, error) {
+	b = b[:min(len(b), most)]
+	n, err := s.r.Read(b)
+	if n > 0 && s.client.limit != nil {
+		if err := s.client.limit.WaitN(s.Context, n); err != nil {
+			return 0, err
+		}
+	}
+	s.moved()
+	if n > 0 && s.sent != nil {
+		s.sent(int64(n))
+	}
+	return n, err
+}
+
+// watched reads an answer.
+type watched struct {
+	*call
+	io.ReadCloser
+}
+
+func (w watched) Read(b []byte) (int, error) {
+	n, err := w.ReadCloser.Read(b)
+	w.moved()
+	if err != nil && err != io.EOF && context.Cause(w.Context) == ErrStalled {
+		err = ErrStalled
+	}
+	return n, err
+}
+
+func (w watched) Close() error {
+	err := w.ReadCloser.Close()
+	w.end()
+	return err
+}
