@@ -93,7 +93,7 @@ func TestBundlePage(t *testing.T) {
 
 func TestManyTensorsArePaged(t *testing.T) {
 	dir := t.TempDir()
-	names := make([]string, 100_000)
+	names := make([]string, 10_000)
 	for i := range names {
 		names[i] = "layer." + strconv.Itoa(i)
 	}
@@ -101,15 +101,15 @@ func TestManyTensorsArePaged(t *testing.T) {
 	site := newSite(t, dir, busy("x"))
 	text := body(t, site, "/bundle?at=w/big")
 	require.Less(t, len(text), 100<<10)
-	require.Contains(t, text, "1 to 100 of 100\u202f000")
-	require.Contains(t, text, `href="bundle?at=w%2Fbig&amp;role=m&amp;page=1000#tensors"`)
-	for _, page := range []string{"1000", "1001", "9999999"} {
+	require.Contains(t, text, "1 to 100 of 10\u202f000")
+	require.Contains(t, text, `href="bundle?at=w%2Fbig&amp;role=m&amp;page=100#tensors"`)
+	for _, page := range []string{"100", "101", "9999999"} {
 		text = body(t, site, "/bundle?at=w/big&page="+page)
-		require.Contains(t, text, "layer.99900")
-		require.Contains(t, text, "99\u202f901 to 100\u202f000 of")
+		require.Contains(t, text, "layer.9900")
+		require.Contains(t, text, "9\u202f901 to 10\u202f000 of")
 	}
-	text = body(t, site, "/bundle?at=w/big&q=R.9999")
-	require.Contains(t, text, "<bdi>layer.99990</bdi>")
+	text = body(t, site, "/bundle?at=w/big&q=R.999")
+	require.Contains(t, text, "<bdi>layer.9990</bdi>")
 	require.NotContains(t, text, "<bdi>layer.1</bdi>")
 }
 

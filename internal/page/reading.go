@@ -56,7 +56,7 @@ func reading[T any](s *Site, do func(*shelf.Shelf) (T, error)) (result T, err er
 			a.result, a.err = do(on)
 		}
 	}()
-	late := time.NewTimer(readWithin)
+	late := time.NewTimer(s.within)
 	defer late.Stop()
 	select {
 	case a := <-done:

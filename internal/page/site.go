@@ -24,6 +24,7 @@ type Site struct {
 	front     frontCache
 	streams   chan struct{} // a place for each that is shown live
 	readers   chan struct{} // a place for each that reads the artifact directory
+	within    time.Duration // that one of them may take
 	ended     context.Context
 	end       context.CancelFunc
 }
@@ -49,7 +50,7 @@ func New(board *status.Board, artifacts string, now func() time.Time) *Site {
 	}
 	ctx, end := context.WithCancel(context.Background())
 	s := &Site{board: board, artifacts: artifacts, now: now, past: newPast(ctx, artifacts),
-		streams: make(chan struct{}, maxStreams), readers: make(chan struct{}, maxReaders), ended: ctx, end: end}
+		streams: make(chan struct{}, maxStreams), readers: make(chan struct{}, maxReaders), within: readWithin, ended: ctx, end: end}
 	s.pages = map[string]http.HandlerFunc{
 		"/": s.showFront, "/events": s.stream, "/bundles": s.showShelf, "/bundle": s.showBundle,
 		"/page.css": asset("page.css", "text/css"), "/page.js": asset("page.js", "text/javascript"), "/icon.svg": asset("icon.svg", "image/svg+xml"),
