@@ -27,7 +27,7 @@ into immutable archives (wts.h5.zip), from outside of the training process.
   bundlewatch status  [--config F] [--json] [--watch]
                                               what the running daemon does: roots, sets that wait and
                                               why, packs, the last bundles and refusals; 1 if none answers
-  bundlewatch verify  PATH... [--download] [--json]
+  bundlewatch verify  PATH... [--download] [--config F] [--json]
                                               prove bundles whole: a bundle's directory, an archive, or
                                               a directory with bundles below it; of a store what it
                                               attests, or with --download every byte
@@ -38,16 +38,21 @@ into immutable archives (wts.h5.zip), from outside of the training process.
                                               a signature of a bundle, in a new file elsewhere
   bundlewatch keygen  [FILE] [--curve P-256|P-384|P-521] [--json]
                                               a key to sign with, and its public half
-  bundlewatch inspect PATH [--json]           what a bundle, an archive or a checkpoint holds: entries,
+  bundlewatch inspect PATH [--config F] [--json]
+                                              what a bundle, an archive or a checkpoint holds: entries,
                                               tensors, params, imports of every pickle
-  bundlewatch ls      [s3://STORE/...] [--json] [--verify] [--sort key|published|size] [--reverse]
-                      [FILTER...]             the published bundles: state, size, age, watch, run, key
-  bundlewatch latest  [s3://STORE/...] [--verified] [FILTER...]
+  bundlewatch ls      [--json] [--verify] [--sort key|published|size] [--reverse] [FILTER...]
+  bundlewatch ls      URL [--json] [--verify] [--sort key|published|size] [FILTER...]
+                                              the published bundles: state, size, age, watch, run, key
+  bundlewatch latest  [URL] [--verified] [FILTER...]
                                               the path of the newest bundle and nothing else, for scripts
-  bundlewatch diff    A B [--role R] [--json] how params and tensors differ between two bundles, archives
+  bundlewatch diff    A B [--role R] [--config F] [--json]
+                                              how params and tensors differ between two bundles, archives
                                               or checkpoints
-  bundlewatch unpack  BUNDLE DIR [--json]     extract an archive into a new or empty directory
-  bundlewatch cat     BUNDLE ENTRY [--binary] one entry of an archive on standard output
+  bundlewatch unpack  BUNDLE DIR [--config F] [--json]
+                                              extract an archive into a new or empty directory
+  bundlewatch cat     BUNDLE ENTRY [--binary] [--config F]
+                                              one entry of an archive on standard output
   bundlewatch pin     KEY... [--json] [FILTER...]
   bundlewatch unpin   KEY... [--json] [FILTER...]
                                               keep the archive of a bundle, whatever [retention] says
@@ -61,12 +66,13 @@ into immutable archives (wts.h5.zip), from outside of the training process.
   bundlewatch notify  [NAME...] [--config F] [--json]
                                               send a test to the [[notify]] blocks, or to those named;
                                               1 if one does not take it
-  bundlewatch store prune s3://STORE/WATCH/KEY... [--reason TEXT] [--json]
+  bundlewatch store prune URL... [--reason TEXT] [--config F] [--json]
                                               put tombs: the bundles go with a sweep a day later, and
                                               no host brings them back
-  bundlewatch store sweep [STORE] [--watch W] [--dry-run] [--json]
+  bundlewatch store sweep [STORE] [--watch W] [--dry-run] [--config F] [--json]
                                               remove what was pruned, and what hosts left behind
-  bundlewatch store probe [STORE] [--json]    what the store can be relied on for
+  bundlewatch store probe [STORE] [--config F] [--json]
+                                              what the store can be relied on for
   bundlewatch init    [DIR] [--output F | --stdout] [--artifacts D] [--json]
                                               look at a run tree and write a config for it
   bundlewatch tidy    [--config F] [--dry-run] [--resume] [--json]
@@ -91,8 +97,8 @@ into immutable archives (wts.h5.zip), from outside of the training process.
   --timeout T  drain: end within this time, such as 90s; 60s unless given. Nothing is started in its last 5 s
   --hook       drain: exit code 0 whatever happens, for an epilog
 
-  A PATH or BUNDLE may be s3://STORE/WATCH/KEY, a bundle in the [[store]] of that name in the config; ls,
-  latest and verify also take a folder of them.
+  A URL is s3://STORE/WATCH/KEY, a bundle in the [[store]] of that name in the config. A PATH or BUNDLE may be
+  one; ls, latest and verify also take a folder of them. What goes with --key is given with --download, too.
 
   FILTER is any of:
   --config F      whose artifact directory to look at; found as above when not given

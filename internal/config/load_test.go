@@ -384,6 +384,7 @@ func TestStores(t *testing.T) {
 		{"prefix = \"a/../b\"", `12: store.prefix: found "a/../b", expected a folder, without empty segments, "." and ".."`},
 		{"secret = \"x\"", `12: store.secret: found an unknown key`},
 		{"[[store]]\nname = \"lab\"\nendpoint = \"https://h\"\nbucket = \"b\"", `13: store.name: found "lab", the name of an earlier [[store]], expected a name of its own`},
+		{"[[push]]\nname = \"lab\"\nkind = \"oci\"\nrepository = \"h/r\"", `13: push.name: found "lab", the name of an earlier [[store]], expected a name of its own`},
 		{"[[store]]\nname = \"x\"\nendpoint = \"https://me:hush@h\"\nbucket = \"bbb\"", `14: store.endpoint: found a URL with credentials in it, expected the URL without them`},
 		{"[[store]]\nname = \"x\"\nendpoint = \"host\"\nbucket = \"bbb\"", `14: store.endpoint: found "host", expected http:// or https://`},
 		{"[[store]]\nname = \"x\"\nendpoint = \"http://h\"\nbucket = \"b!\"", `15: store.bucket: found "b!", expected the name of a bucket`},

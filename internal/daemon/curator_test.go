@@ -100,6 +100,35 @@ func TestCuratorWithoutRulesTouchesNothing(t *testing.T) {
 	require.NoDirExists(t, filepath.Join(a.config.Artifacts.Dir, ".pins"))
 }
 
+// What the stores have goes without any rule, and what they are not known to have stays.
+func TestCuratorReleasesWhatStoresHave(t *testing.T) {
+	a := newArchivist(t, config.Retention{})
+	held := map[string]bool{"r/2": true, "r/5": true}
+	a.config.Stores = []config.Store{{Name: "lab", KeepLocal: 2 * time.Minute}}
+	a.cur.unproved = func(c *config.Config, b shelf.Bundle) string {
+		if held[b.Key] {
+			return ""
+		}
+		return "not there"
+	}
+	require.True(t, a.cur.prunes())
+	a.cur.use(a.config)
+	a.pass()
+	require.Equal(t, "1345", a.left(), "r/5 has not been here long enough")
+	a.expect(Pruned)
+	a.cur.ask("w")
+	a.advance(pruneEach)
+	a.pass()
+	require.Equal(t, "134", a.left())
+	a.expect(Pruned)
+	a.cur.unproved = (&destinations{}).unproved // none works yet
+	a.cur.ask("w")
+	a.advance(pruneEach)
+	a.pass()
+	require.Equal(t, "134", a.left())
+	a.expect()
+}
+
 func TestCuratorSparesPins(t *testing.T) {
 	a := newArchivist(t, config.Retention{KeepLast: 1})
 	s, err := shelf.Open(a.config.Artifacts.Dir)
