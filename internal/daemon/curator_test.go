@@ -129,6 +129,17 @@ func TestCuratorReleasesWhatStoresHave(t *testing.T) {
 	a.expect()
 }
 
+// A registry that does not work yet, as just after a reload, is not known to hold anything.
+func TestCuratorWaitsForRegistries(t *testing.T) {
+	a := newArchivist(t, config.Retention{KeepLast: 1})
+	a.config.Pushes = []config.Push{{Name: "lab", Watches: []string{"w"}}}
+	a.cur.unproved = (&destinations{}).unproved
+	a.cur.use(a.config)
+	a.pass()
+	require.Equal(t, "12345", a.left())
+	a.expect()
+}
+
 func TestCuratorSparesPins(t *testing.T) {
 	a := newArchivist(t, config.Retention{KeepLast: 1})
 	s, err := shelf.Open(a.config.Artifacts.Dir)

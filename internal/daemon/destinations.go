@@ -193,6 +193,11 @@ func (d *destinations) unproved(c *config.Config, b shelf.Bundle) string {
 			return "it is not proved to be at " + s.Name + " yet"
 		}
 	}
+	for _, p := range c.Pushes {
+		if (len(p.Watches) == 0 || slices.Contains(p.Watches, b.Watch)) && !works(p) {
+			return "it is not proved to be at " + p.Name + " yet"
+		}
+	}
 	for _, s := range d.senders {
 		if s.Wants(b.Watch) && !s.Holds(b) {
 			return "it is not proved to be at " + s.Status().Name + " yet"
