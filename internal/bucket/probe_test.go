@@ -74,12 +74,7 @@ func TestProbeWithFaults(t *testing.T) {
 // Credentials that may not delete are enough.
 func TestProbeWithoutTheRightToDelete(t *testing.T) {
 	s := serve(t)
-	s.Before = func(_ int, r *http.Request) {
-		s.Answer = nil
-		if r.Method == http.MethodDelete && r.URL.RawQuery == "" {
-			s.Answer = func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }
-		}
-	}
+	s.Deny = func(r *http.Request) bool { return r.Method == http.MethodDelete && r.URL.RawQuery == "" }
 	p, err := New(dial(t, s), Options{}).Probe(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, ClassA, p.Class)

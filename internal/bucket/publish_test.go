@@ -243,15 +243,11 @@ func TestConflictUploadsNothing(t *testing.T) {
 func TestResume(t *testing.T) {
 	s := serve(t)
 	h := newHost(t, s, "a", 1, testPart)
-	s.Before = func(_ int, r *http.Request) {
-		if r.URL.Query().Get("partNumber") == "3" {
-			s.Answer = func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }
-		}
-	}
+	s.Deny = func(r *http.Request) bool { return r.URL.Query().Get("partNumber") >= "3" }
 	_, err := h.publish(t)
 	require.ErrorIs(t, err, objectstore.ErrDenied)
 	require.Len(t, s.Uploads(), 1)
-	s.Answer, s.Before = nil, nil
+	s.Deny = nil
 	s.DamagePart(s.Uploads()[0], 2)
 	before := len(s.Requests())
 	p, err := h.publish(t)

@@ -42,6 +42,8 @@ type Server struct {
 	Before func(n int, r *http.Request)
 	// Now is the clock of the store.
 	Now func() time.Time
+	// Deny tells which requests are answered with 403. It is called from many goroutines.
+	Deny func(*http.Request) bool
 	// Answer replaces the whole store, when it is not nil.
 	Answer http.HandlerFunc
 
@@ -195,6 +197,8 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Date", s.Now().UTC().Format(http.TimeFormat))
 	switch {
+	case s.Deny != nil && s.Deny(r):
+		w.WriteHeader(http.StatusForbidden)
 	case s.Answer != nil:
 		s.Answer(w, r)
 	case faulty:
