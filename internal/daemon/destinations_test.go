@@ -14,6 +14,7 @@ import (
 	"github.com/bundlewatch/bundlewatch/internal/config"
 	"github.com/bundlewatch/bundlewatch/internal/retention"
 	"github.com/bundlewatch/bundlewatch/internal/shelf"
+	"github.com/bundlewatch/bundlewatch/internal/status"
 )
 
 // memory is a destination.
@@ -174,4 +175,24 @@ func TestNothingUnsentIsPruned(t *testing.T) {
 		return slices.IndexFunc(v.events, func(e Event) bool { return e.Kind == k && e.Key == "r/1" })
 	}
 	require.Less(t, kinds(Sent), kinds(Pruned))
+}
+
+// A drain sends what there is, names what did not go, and waits no longer for a destination that is down.
+func TestDrainSends(t *testing.T) {
+	s := newSite(t)
+	s.writePair("there")
+	good, bad := &memory{name: "good"}, &memory{name: "bad", down: errors.New("no route to host")}
+	v := s.serveAs(nil, func(d *Daemon) {
+		d.targets = func(*config.Config) []target { return []target{bad.target(1), good.target(1)} }
+	})
+	v.until("READY=1")
+	drain := func(below ...string) []status.Left {
+		return v.daemon.Drain(t.Context(), status.NewDrainRequest(time.Minute, below)).Left
+	}
+	require.Equal(t, []status.Left{{Watch: "w", Key: "there/1", Reasons: []string{"it was not sent to bad yet: no route to host"}}}, drain())
+	require.Equal(t, []string{"w/there/1"}, good.places())
+	require.Empty(t, drain(t.TempDir()), "nothing of these directories goes there")
+	bad.up()
+	require.Empty(t, drain())
+	require.Equal(t, []string{"w/there/1"}, bad.places())
 }

@@ -47,23 +47,27 @@ func (d *Daemon) drain(ctx context.Context, r status.DrainRequest, last bool) st
 	defer stop()
 	o := &drainOrder{ctx: ctx, below: r.Below, asked: now, startBy: startBy, look: r.Look, last: last,
 		stopped: func() string { return d.keeper.shown.Load().stopped }, watches: make(chan []*running, 1)}
-	return d.publishAll(o)
+	out, watches := d.publishAll(o)
+	out.Left = append(out.Left, d.upload(o, watches)...)
+	slices.SortStableFunc(out.Left, func(a, b status.Left) int { return strings.Compare(a.Watch, b.Watch) })
+	return out
 }
 
-// publishAll is the first stage of a drain: what is complete becomes bundles in the artifact directory. What is to
-// be done with those elsewhere comes after it, in the time that is left of the order's context.
-func (d *Daemon) publishAll(o *drainOrder) status.Drained {
+// publishAll is the first stage of a drain: what is complete becomes bundles in the artifact directory. It returns the
+// watches that the order is about, too.
+func (d *Daemon) publishAll(o *drainOrder) (status.Drained, map[string]bool) {
 	out := status.Drained{Bundled: []status.Bundle{}, Left: []status.Left{}}
 	over := o.ctx.Done()
 	select {
 	case d.drains <- o:
 	case <-over:
 		out.Left = append(out.Left, status.Left{Reasons: []string{"there was no time to begin"}})
-		return out
+		return out, nil
 	}
-	waits := make(map[string]*running)
+	waits, watches := make(map[string]*running), make(map[string]bool)
 	for _, r := range <-o.watches {
 		waits[r.watch.Name] = r
+		watches[r.watch.Name] = o.below == nil || Overlaps(r.watch.Root, o.below)
 	}
 	late := time.NewTimer(time.Until(o.end()) + handOver)
 	defer late.Stop()
@@ -84,8 +88,7 @@ func (d *Daemon) publishAll(o *drainOrder) status.Drained {
 			clear(waits)
 		}
 	}
-	slices.SortStableFunc(out.Left, func(a, b status.Left) int { return strings.Compare(a.Watch, b.Watch) })
-	return out
+	return out, watches
 }
 
 // handOver is how long a loop may take to tell what it knows.
@@ -175,10 +178,10 @@ func (d *Daemon) logResume(ctx context.Context, c *config.Config) {
 }
 
 // DrainAlone drains where no daemon runs: it is one for as long as that takes, under the same lock, that moves no
-// strays, removes no archives and notifies nobody. The error is for a drain that could not begin.
+// strays, removes no archives and notifies nobody; it sends bundles where the config says. The error is for a drain that could not begin.
 func DrainAlone(ctx context.Context, c *config.Config, opts Options, r status.DrainRequest) (status.Drained, error) {
 	alone := *c
-	alone.Tidies, alone.Notify, alone.Pushes, alone.Stores, alone.Watches = nil, nil, nil, nil, slices.Clone(c.Watches)
+	alone.Tidies, alone.Notify, alone.Watches = nil, nil, slices.Clone(c.Watches)
 	for i := range alone.Watches {
 		alone.Watches[i].Retention = config.Retention{}
 	}
