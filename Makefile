@@ -94,7 +94,7 @@ lint:
 	@if command -v golangci-lint >/dev/null; then echo golangci-lint run; golangci-lint run; \
 	else echo "golangci-lint is not installed: .golangci.yml was not looked at"; fi
 
-# Every fuzz target for FUZZTIME, eight at a time.
+# Every fuzz target for FUZZTIME, fourteen at a time.
 fuzz:
 	.ci/fuzz $(FUZZTIME)
 

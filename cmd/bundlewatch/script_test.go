@@ -26,8 +26,13 @@ func TestMain(m *testing.M) {
 // leakChecked fails a test run that leaves goroutines behind.
 type leakChecked struct{ *testing.M }
 
-// Run implements testscript.TestingM.
+// Run implements testscript.TestingM. Scripts mostly wait, so more of them run at once than there are processors.
 func (m leakChecked) Run() int {
+	if parallel := flag.Lookup("test.parallel"); parallel.Value.String() == parallel.DefValue {
+		if err := parallel.Value.Set("6"); err != nil {
+			panic(err)
+		}
+	}
 	code := m.M.Run()
 	if err := goleak.Find(); err != nil && code == 0 {
 		os.Stderr.WriteString(err.Error() + "\n")
