@@ -3,6 +3,7 @@ package bucket
 import (
 	"errors"
 	"net/http"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -99,9 +100,9 @@ func TestDestination(t *testing.T) {
 	has, err := d.Has(t.Context(), b)
 	require.NoError(t, err)
 	require.False(t, has)
-	var sent int64
-	require.NoError(t, d.Send(t.Context(), b, func(n int64) { sent += n }))
-	require.Greater(t, sent, b.Archive.Bytes)
+	var sent atomic.Int64
+	require.NoError(t, d.Send(t.Context(), b, func(n int64) { sent.Add(n) }))
+	require.Greater(t, sent.Load(), b.Archive.Bytes)
 	has, err = d.Has(t.Context(), b)
 	require.NoError(t, err)
 	require.True(t, has)

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,10 +27,9 @@ func sweepAll(t *testing.T, h *host, dry bool) (removed []string) {
 func TestSweepTakesNamelessData(t *testing.T) {
 	s := serve(t)
 	a, b := newHost(t, s, "a", 1, testPart), newHost(t, s, "b", 2, testPart)
-	ran := false
+	var ran atomic.Bool
 	s.Before = func(_ int, r *http.Request) {
-		if r.Method == http.MethodPut && filepath.Base(r.URL.Path) == "epoch=3.json" && !ran {
-			ran = true
+		if r.Method == http.MethodPut && filepath.Base(r.URL.Path) == "epoch=3.json" && ran.CompareAndSwap(false, true) {
 			_, err := b.publish(t)
 			require.NoError(t, err)
 		}

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -157,10 +158,10 @@ func TestEndpoints(t *testing.T) {
 func TestRateIsHonoured(t *testing.T) {
 	limit := rate.NewLimiter(1, 2<<20) // bytes, of which next to none come back during the test
 	_, c := serve(t, func(o *Options) { o.Rate = limit })
-	var sent int64
+	var sent atomic.Int64
 	b := Bytes(make([]byte, 1<<20))
-	b.Sent = func(n int64) { sent += n }
+	b.Sent = func(n int64) { sent.Add(n) }
 	require.NoError(t, c.Put(t.Context(), "k", b, true))
-	require.EqualValues(t, 1<<20, sent)
+	require.EqualValues(t, 1<<20, sent.Load())
 	require.Less(t, limit.Tokens(), float64(1<<20+1<<19), "what was sent was taken from the limit")
 }
