@@ -120,7 +120,7 @@ func New(dest Destination, s *shelf.Shelf, opts Options) *Backlog {
 func (b *Backlog) Published(place string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if watch := watchOf(place); b.wants(watch) {
+	if watch := watchOf(place); b.Wants(watch) {
 		b.queue.found(place)
 	}
 	b.poke()

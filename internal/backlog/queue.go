@@ -64,7 +64,8 @@ func watchOf(place string) string {
 	return watch
 }
 
-func (b *Backlog) wants(watch string) bool {
+// Wants tells whether bundles of that watch go to this destination.
+func (b *Backlog) Wants(watch string) bool {
 	return len(b.opts.Watches) == 0 || slices.Contains(b.opts.Watches, watch)
 }
 

@@ -80,6 +80,3 @@ func (b *Backlog) Holds(bundle shelf.Bundle) bool {
 	_, held := b.queue.holds[holdKey(bundle.Place, bundle.Archive.SHA256)]
 	return held
 }
-
-// Wants tells whether bundles of that watch go to this destination.
-func (b *Backlog) Wants(watch string) bool { return b.wants(watch) }

@@ -20,10 +20,15 @@ import (
 
 // target is a destination of bundles that the config asks for.
 type target struct {
-	spec     any // what the config says of it; a change makes another destination
-	watches  []string
+	name     string
+	spec     any      // what the config says of it; a change makes another destination
+	watches  []string // whose bundles go there; empty for all
 	parallel int
 	open     func() backlog.Destination
+}
+
+func (t target) takes(watch string) bool {
+	return len(t.watches) == 0 || slices.Contains(t.watches, watch)
 }
 
 // targets are the destinations of a config, in its order.
@@ -33,7 +38,7 @@ func targets(c *config.Config, tool string) []target {
 		all = append(all, storeTarget(c, s))
 	}
 	for _, p := range c.Pushes {
-		all = append(all, target{spec: p, watches: p.Watches, parallel: p.Parallel, open: func() backlog.Destination {
+		all = append(all, target{name: p.Name, spec: p, watches: p.Watches, parallel: p.Parallel, open: func() backlog.Destination {
 			access := registry.Access{PlainHTTP: p.PlainHTTP, CAFile: p.CAFile, Credentials: p.Credentials, Agent: tool, Rate: p.Rate}
 			return registry.NewDestination(p.Name, registry.NewRepository(p.Repository, access))
 		}})
@@ -112,7 +117,7 @@ func unproved(ctx context.Context, all []target) func(shelf.Bundle) string {
 	}
 	return func(b shelf.Bundle) string {
 		for i, dest := range dests {
-			if len(all[i].watches) > 0 && !slices.Contains(all[i].watches, b.Watch) {
+			if !all[i].takes(b.Watch) {
 				continue
 			}
 			has, err := false, failed[i]
@@ -185,21 +190,14 @@ func (d *destinations) published(path string) {
 func (d *destinations) unproved(c *config.Config, b shelf.Bundle) string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	works := func(spec any) bool {
-		return slices.ContainsFunc(d.senders, func(s *sender) bool { return reflect.DeepEqual(s.spec, spec) })
-	}
-	for _, s := range c.Stores {
-		if s.Takes(b.Watch) && !works(s) {
-			return "it is not proved to be at " + s.Name + " yet"
-		}
-	}
-	for _, p := range c.Pushes {
-		if (len(p.Watches) == 0 || slices.Contains(p.Watches, b.Watch)) && !works(p) {
-			return "it is not proved to be at " + p.Name + " yet"
+	for _, t := range targets(c, "") {
+		works := func(s *sender) bool { return reflect.DeepEqual(s.spec, t.spec) }
+		if t.takes(b.Watch) && !slices.ContainsFunc(d.senders, works) {
+			return "it is not proved to be at " + t.name + " yet"
 		}
 	}
 	for _, s := range d.senders {
-		if s.Wants(b.Watch) && !s.Holds(b) {
+		if s.takes(b.Watch) && !s.Holds(b) {
 			return "it is not proved to be at " + s.Status().Name + " yet"
 		}
 	}

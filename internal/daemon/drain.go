@@ -178,7 +178,8 @@ func (d *Daemon) logResume(ctx context.Context, c *config.Config) {
 }
 
 // DrainAlone drains where no daemon runs: it is one for as long as that takes, under the same lock, that moves no
-// strays, removes no archives and notifies nobody; it sends bundles where the config says. The error is for a drain that could not begin.
+// strays, removes no archives and notifies nobody. It sends bundles where the config says. The error is for a drain
+// that could not begin.
 func DrainAlone(ctx context.Context, c *config.Config, opts Options, r status.DrainRequest) (status.Drained, error) {
 	alone := *c
 	alone.Tidies, alone.Notify, alone.Watches = nil, nil, slices.Clone(c.Watches)

@@ -24,7 +24,7 @@ func storeTarget(c *config.Config, s config.Store) target {
 		dir = filepath.Join(c.Artifacts.Dir, uploadsName, s.Name)
 	}
 	address := fmt.Sprintf("%s at %s", "s3://"+path.Join(s.Bucket, s.Prefix), s.Endpoint)
-	return target{spec: s, watches: s.Watches, parallel: s.Parallel, open: func() backlog.Destination {
+	return target{name: s.Name, spec: s, watches: s.Watches, parallel: s.Parallel, open: func() backlog.Destination {
 		return bucket.NewDestination(s.Name, address, func() (*bucket.Bucket, error) { return OpenStore(s, dir) })
 	}}
 }

@@ -31,7 +31,7 @@ func (d *destinations) working(watches map[string]bool) (all []*sender) {
 	defer d.mu.Unlock()
 	for _, s := range d.senders {
 		for w, asked := range watches {
-			if asked && s.Wants(w) {
+			if asked && s.takes(w) {
 				all = append(all, s)
 				break
 			}
