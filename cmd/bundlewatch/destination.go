@@ -16,7 +16,7 @@ func destinationText(d *status.Destination) string {
 	}
 	fmt.Fprintf(&b, "  %s\n", backlogText(d))
 	for _, s := range d.Sending {
-		fmt.Fprintf(&b, "    sending   %s %s: %s of %s, %d%%\n", visible(s.Watch), visible(s.Key), size(s.Bytes), size(s.Total), s.Percent())
+		fmt.Fprintf(&b, "    sending   %s %s: %s of %s, %d%%\n", visible(s.Watch), visible(s.Key), status.Size(s.Bytes), status.Size(s.Total), s.Percent())
 	}
 	if d.Error != "" {
 		fmt.Fprintf(&b, "  FAILS since %s, next attempt %s: %s\n", clock(d.Since), clock(d.Retry), visible(d.Error))
@@ -32,7 +32,7 @@ func destinationText(d *status.Destination) string {
 }
 
 func backlogText(d *status.Destination) string {
-	parts := []string{fmt.Sprintf("%s sent since the start (%s)", count(d.Sent, "bundle"), size(d.SentBytes))}
+	parts := []string{fmt.Sprintf("%s sent since the start (%s)", count(d.Sent, "bundle"), status.Size(d.SentBytes))}
 	if !d.Listed {
 		parts = append(parts, "not every bundle was looked at yet")
 	}
@@ -42,12 +42,12 @@ func backlogText(d *status.Destination) string {
 	if d.Pending == 0 {
 		return strings.Join(append(parts, "none waits"), ", ")
 	}
-	parts = append(parts, fmt.Sprintf("%d waiting (%s)", d.Pending, size(d.PendingBytes)))
+	parts = append(parts, fmt.Sprintf("%d waiting (%s)", d.Pending, status.Size(d.PendingBytes)))
 	if d.Oldest != nil {
 		parts = append(parts, fmt.Sprintf("the oldest since %s: %s %s", clock(&d.Oldest.Published), visible(d.Oldest.Watch), visible(d.Oldest.Key)))
 	}
 	if d.Rate > 0 {
-		parts = append(parts, fmt.Sprintf("%s/s, ETA %s", size(d.Rate), lasting(d.ETA)))
+		parts = append(parts, fmt.Sprintf("%s/s, ETA %s", status.Size(d.Rate), lasting(d.ETA)))
 	}
 	return strings.Join(parts, ", ")
 }

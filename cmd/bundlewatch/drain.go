@@ -360,7 +360,7 @@ func (d *drain) tell(failure error) error {
 	}
 	t := &teller{verb: "drain", json: d.json, out: d.out, err: d.err}
 	for _, b := range result.Bundled {
-		d.line(t, drainedBundle{"bundle", b}, fmt.Sprintf("bundled   %s %s -> %s (%s, %s)", b.Watch, visible(b.Key), visible(b.Path), size(b.Bytes), seconds(b.Seconds)))
+		d.line(t, drainedBundle{"bundle", b}, fmt.Sprintf("bundled   %s %s -> %s (%s, %s)", b.Watch, visible(b.Key), visible(b.Path), status.Size(b.Bytes), seconds(b.Seconds)))
 	}
 	for _, l := range result.Left {
 		d.line(t, drainedLeft{"left", l}, describeLeft(l))

@@ -14,6 +14,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/bundlewatch/bundlewatch/internal/bundle"
+	"github.com/bundlewatch/bundlewatch/internal/status"
 )
 
 func runInspect(ctx context.Context, args []string) error {
@@ -59,7 +60,7 @@ func showInspection(in *bundle.Inspection, asJSON bool) error {
 		return json.NewEncoder(os.Stdout).Encode(in)
 	}
 	w := tabwriter.NewWriter(os.Stdout, 0, 8, 2, ' ', 0)
-	fmt.Fprintf(w, "%s\t%s\t%s\n", in.Kind, visible(in.Path), size(in.Bytes))
+	fmt.Fprintf(w, "%s\t%s\t%s\n", in.Kind, visible(in.Path), status.Size(in.Bytes))
 	if m := in.Manifest; m != nil {
 		fmt.Fprintf(w, "watch %s\tkey %s\tversion %d\n", visible(m.Watch), visible(m.Key), m.Version)
 		fmt.Fprintf(w, "made by %s\ton %s\tat %s\n", visible(m.Tool), visible(m.Provenance.Host), m.Provenance.Published.Format("2006-01-02 15:04:05Z07:00"))

@@ -15,6 +15,7 @@ import (
 
 	"github.com/bundlewatch/bundlewatch/internal/bundle"
 	"github.com/bundlewatch/bundlewatch/internal/shelf"
+	"github.com/bundlewatch/bundlewatch/internal/status"
 )
 
 func runList(ctx context.Context, args []string) (err error) {
@@ -149,7 +150,7 @@ func (l *lister) show(b shelf.Bundle) error {
 	if b.Pinned {
 		pinned = "pinned"
 	}
-	_, err := fmt.Fprintf(l.out, "%-8s  %-6s  %10s  %5s  %s  %s  %s\n", b.State, pinned, size(b.Archive.Bytes), ageText, visible(b.Watch), visible(cmp.Or(b.Run, "-")),
+	_, err := fmt.Fprintf(l.out, "%-8s  %-6s  %10s  %5s  %s  %s  %s\n", b.State, pinned, status.Size(b.Archive.Bytes), ageText, visible(b.Watch), visible(cmp.Or(b.Run, "-")),
 		visible(versionedKey(b)+explained(b)))
 	return err
 }
@@ -173,7 +174,7 @@ func (l *lister) total() error {
 	if l.json {
 		return nil
 	}
-	_, err := fmt.Fprintf(l.out, "%s, %s\n", count(l.n, "bundle"), size(l.bytes))
+	_, err := fmt.Fprintf(l.out, "%s, %s\n", count(l.n, "bundle"), status.Size(l.bytes))
 	return err
 }
 

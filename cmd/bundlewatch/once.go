@@ -12,6 +12,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/bundlewatch/bundlewatch/internal/daemon"
+	"github.com/bundlewatch/bundlewatch/internal/status"
 )
 
 func runOnce(ctx context.Context, args []string) error {
@@ -150,7 +151,7 @@ func describe(e daemon.Event) string {
 		return fmt.Sprintf("watch     %s: %s: %s, %s", subject, visible(e.Path), count(e.Files, "matching file"), count(e.Sets, "set"))
 	case daemon.Bundled:
 		return fmt.Sprintf("bundled   %s -> %s (%s, %s, %s, %s%s)", subject, visible(e.Path), count(len(e.Members), "member"),
-			count(e.Tensors, "tensor"), size(e.Bytes), seconds(e.Seconds), noted(e))
+			count(e.Tensors, "tensor"), status.Size(e.Bytes), seconds(e.Seconds), noted(e))
 	case daemon.PublishedBefore:
 		return fmt.Sprintf("published %s -> %s (before, with the same content)", subject, visible(e.Path))
 	case daemon.Ready:

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/term"
+
+	"github.com/bundlewatch/bundlewatch/internal/status"
 )
 
 // progressBar shows on a terminal how a pack advances: bytes, rate, time to go. It appears only when
@@ -62,8 +64,8 @@ func (b *progressBar) line(now time.Time) string {
 	done := min(b.done, b.total)
 	rate := float64(b.done) / max(now.Sub(b.begin).Seconds(), 1e-3)
 	left := time.Duration(float64(b.total-done) / max(rate, 1) * float64(time.Second))
-	numbers := fmt.Sprintf("  %s of %s  %d%%  %s/s  ETA %s", size(done), size(b.total), 100*done/max(b.total, 1),
-		size(int64(rate)), left.Round(time.Second))
+	numbers := fmt.Sprintf("  %s of %s  %d%%  %s/s  ETA %s", status.Size(done), status.Size(b.total), 100*done/max(b.total, 1),
+		status.Size(int64(rate)), left.Round(time.Second))
 	return b.what + " " + b.fit(b.name, len(b.what)+1+len(numbers)) + numbers
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/bundlewatch/bundlewatch/internal/daemon"
 	"github.com/bundlewatch/bundlewatch/internal/retention"
 	"github.com/bundlewatch/bundlewatch/internal/shelf"
+	"github.com/bundlewatch/bundlewatch/internal/status"
 )
 
 func runPrune(ctx context.Context, args []string) error {
@@ -137,7 +138,7 @@ func (p *pruner) tell(what string, d retention.Decision, freed int64, reason str
 	}
 	note := ""
 	if freed > 0 {
-		note = " (" + size(freed) + ")"
+		note = " (" + status.Size(freed) + ")"
 	}
 	_, err := fmt.Printf("%-9s %s %s%s: %s\n", what, visible(b.Watch), visible(versionedKey(b)), note, visible(reason))
 	if p.lost == nil {
@@ -169,7 +170,7 @@ func (p *pruner) summary() error {
 		if p.dryRun {
 			verb = "would be pruned"
 		}
-		_, err := fmt.Printf("%d %s (%s), %d kept, %d pruned before\n", p.pruned, verb, size(p.freed), p.kept, p.before)
+		_, err := fmt.Printf("%d %s (%s), %d kept, %d pruned before\n", p.pruned, verb, status.Size(p.freed), p.kept, p.before)
 		if p.lost == nil {
 			p.lost = err
 		}

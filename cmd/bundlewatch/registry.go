@@ -14,6 +14,7 @@ import (
 
 	"github.com/bundlewatch/bundlewatch/internal/backlog"
 	"github.com/bundlewatch/bundlewatch/internal/registry"
+	"github.com/bundlewatch/bundlewatch/internal/status"
 )
 
 // registryFlags are the flags of verbs that talk to a registry.
@@ -134,7 +135,7 @@ func (f registryFlags) tell(event, path string, ref registry.Reference, digest s
 			Files  []string `json:"files,omitempty"`
 		}{event, path, ref.String(), digest, bytes, files})
 	} else {
-		_, err = fmt.Printf("%-9s %s, %s %s (%s)\n", event, visible(path), visible(ref.String()), digest, size(bytes))
+		_, err = fmt.Printf("%-9s %s, %s %s (%s)\n", event, visible(path), visible(ref.String()), digest, status.Size(bytes))
 	}
 	if err != nil {
 		return fmt.Errorf("write result: %w", err)

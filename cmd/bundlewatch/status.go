@@ -202,9 +202,9 @@ func reloaded(r status.Reload) string {
 }
 
 func roomText(a status.Artifacts) string {
-	text := fmt.Sprintf("%s of %s free", size(a.Free), size(a.Size))
+	text := fmt.Sprintf("%s of %s free", status.Size(a.Free), status.Size(a.Size))
 	if a.Floor > 0 {
-		text += ", at least " + size(a.Floor) + " must stay so"
+		text += ", at least " + status.Size(a.Floor) + " must stay so"
 	}
 	return text
 }
@@ -212,7 +212,7 @@ func roomText(a status.Artifacts) string {
 func limitsText(s *status.Snapshot) string {
 	rate := "no read rate"
 	if s.Limits.ReadRate > 0 {
-		rate = size(s.Limits.ReadRate) + "/s"
+		rate = status.Size(s.Limits.ReadRate) + "/s"
 	}
 	return fmt.Sprintf("%s, %s, %d of %d descriptors kept", count(s.Limits.Workers, "worker"), rate, s.Limits.Kept, s.Limits.KeptFiles)
 }
@@ -299,7 +299,7 @@ func packsText(packs []status.Pack) string {
 		if i == 0 {
 			b.WriteString("\npacking\n")
 		}
-		fmt.Fprintf(&b, "  %s %s: %s of %s, %d%%, %s/s", visible(p.Watch), visible(p.Key), size(p.Bytes), size(p.Total), p.Percent(), size(p.Rate))
+		fmt.Fprintf(&b, "  %s %s: %s of %s, %d%%, %s/s", visible(p.Watch), visible(p.Key), status.Size(p.Bytes), status.Size(p.Total), p.Percent(), status.Size(p.Rate))
 		switch {
 		case p.Stalled && p.In != nil:
 			fmt.Fprintf(&b, "; STALLED for %s in %q of %q", lasting(p.In.Seconds), p.In.Op, p.In.Path)
@@ -318,7 +318,7 @@ func lastText(s *status.Snapshot) string {
 	fmt.Fprintf(&b, "\nsince the start: %s, %s, %s, %d waited too long\n", count(s.Counts.Published, "bundle"), count(s.Counts.Refused, "refusal"),
 		count(s.Counts.Failed, "failure"), s.Counts.Expired)
 	for _, p := range s.Bundles {
-		fmt.Fprintf(&b, "  bundled %s  %s %s -> %s (%s, %s)\n", clock(&p.At), visible(p.Watch), visible(p.Key), visible(filepath.Clean(p.Path)), size(p.Bytes), seconds(p.Seconds))
+		fmt.Fprintf(&b, "  bundled %s  %s %s -> %s (%s, %s)\n", clock(&p.At), visible(p.Watch), visible(p.Key), visible(filepath.Clean(p.Path)), status.Size(p.Bytes), seconds(p.Seconds))
 	}
 	for _, r := range s.Refusals {
 		var where []string

@@ -34,33 +34,22 @@ func usedText(s *status.Snapshot) string {
 	if s.Artifacts.Used == 0 && s.Artifacts.Budget == 0 {
 		return ""
 	}
-	text := size(s.Artifacts.Used)
+	text := status.Size(s.Artifacts.Used)
 	if s.Artifacts.Budget > 0 {
-		text += " of a budget of " + size(s.Artifacts.Budget)
+		text += " of a budget of " + status.Size(s.Artifacts.Budget)
 	}
-	f := s.Forecast
-	switch {
-	case f == nil:
+	if s.Forecast == nil {
 		return text
-	case f.BytesPerDay < 1:
-		return text + ", not growing"
 	}
-	text += fmt.Sprintf(", growing by %s a day", size(int64(f.BytesPerDay)))
-	if f.ToBudget != nil {
-		text += fmt.Sprintf(", %.1f days until the budget is used up", *f.ToBudget)
+	full := "the disk is full"
+	if s.Artifacts.Floor > 0 {
+		full = "the floor"
 	}
-	if f.ToFloor != nil {
-		what := "the disk is full"
-		if s.Artifacts.Floor > 0 {
-			what = "the floor"
-		}
-		text += fmt.Sprintf(", %.1f days until %s", *f.ToFloor, what)
-	}
-	return text
+	return text + ", " + s.Forecast.Text(full)
 }
 
 func retentionText(r *status.Retention) string {
-	text := fmt.Sprintf("%s pruned since the start (%s), %s", count(r.Pruned, "bundle"), size(r.Bytes), count(r.Failures, "failure"))
+	text := fmt.Sprintf("%s pruned since the start (%s), %s", count(r.Pruned, "bundle"), status.Size(r.Bytes), count(r.Failures, "failure"))
 	if r.LastPass != nil {
 		text += ", last applied " + clock(r.LastPass)
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/bundlewatch/bundlewatch/internal/bucket"
+	"github.com/bundlewatch/bundlewatch/internal/status"
 )
 
 func runStore(ctx context.Context, args []string) error {
@@ -128,7 +129,7 @@ func sweepStore(ctx context.Context, s *stores, name, watch string, dry, asJSON 
 		return err
 	}
 	return tellStore(asJSON, map[string]any{"event": "swept", "store": name, "objects": objects, "bytes": bytes, "dry_run": dry},
-		"%s: %s, %s\n", name, count(objects, "object"), size(bytes))
+		"%s: %s, %s\n", name, count(objects, "object"), status.Size(bytes))
 }
 
 func runStoreProbe(ctx context.Context, args []string) error {

@@ -45,19 +45,6 @@ func visibleJSON(s string) string {
 	return b.String()
 }
 
-// size writes a number of bytes for people.
-func size(n int64) string {
-	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
-	f, i := float64(n), 0
-	for f >= 1024 && i < len(units)-1 {
-		f, i = f/1024, i+1
-	}
-	if i == 0 {
-		return fmt.Sprintf("%d B", n)
-	}
-	return fmt.Sprintf("%.1f %s", f, units[i])
-}
-
 // seconds writes a duration for people.
 func seconds(s float64) string {
 	d := time.Duration(s * float64(time.Second))

@@ -8,6 +8,7 @@ import (
 
 	"github.com/bundlewatch/bundlewatch/internal/daemon"
 	"github.com/bundlewatch/bundlewatch/internal/pattern"
+	"github.com/bundlewatch/bundlewatch/internal/status"
 	"github.com/bundlewatch/bundlewatch/internal/tidy"
 )
 
@@ -84,7 +85,7 @@ func describeStray(e daemon.Event) (line string, ok bool) {
 		line += " -> " + visible(e.To)
 	}
 	if e.Kind == daemon.Tidied || e.Kind == daemon.TidyReady {
-		line += fmt.Sprintf(" (%s%s)", size(e.Bytes), gitNote(e.Git))
+		line += fmt.Sprintf(" (%s%s)", status.Size(e.Bytes), gitNote(e.Git))
 	}
 	if e.Reason != "" {
 		line += ": " + visible(e.Reason)

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/bundlewatch/bundlewatch/internal/bundle"
+	"github.com/bundlewatch/bundlewatch/internal/status"
 )
 
 func runUnpack(ctx context.Context, args []string) error {
@@ -39,7 +40,7 @@ func runUnpack(ctx context.Context, args []string) error {
 			*bundle.Unpacked
 		}{f.paths[1], u})
 	} else {
-		_, err = fmt.Printf("unpacked  %s (%s, %s)\n", visible(f.paths[1]), count(u.Files, "file"), size(u.Bytes))
+		_, err = fmt.Printf("unpacked  %s (%s, %s)\n", visible(f.paths[1]), count(u.Files, "file"), status.Size(u.Bytes))
 	}
 	if err != nil {
 		return fmt.Errorf("write result: %w", err)

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/bundlewatch/bundlewatch/internal/bundle"
+	"github.com/bundlewatch/bundlewatch/internal/status"
 )
 
 func runVerify(ctx context.Context, args []string) error {
@@ -110,9 +111,9 @@ func proven(r *bundle.Report) string {
 	case "tombstone":
 		return fmt.Sprintf("pruned    %s (only its manifest is left%s)", visible(r.Path), signed)
 	case attested:
-		return fmt.Sprintf("ok        %s (attested by the store, %s)", visible(r.Path), size(r.Bytes))
+		return fmt.Sprintf("ok        %s (attested by the store, %s)", visible(r.Path), status.Size(r.Bytes))
 	case signedDirectory:
-		return fmt.Sprintf("ok        %s (%s, %s, %s%s)", visible(r.Path), r.Kind, count(r.Entries, "file"), size(r.Bytes), signed)
+		return fmt.Sprintf("ok        %s (%s, %s, %s%s)", visible(r.Path), r.Kind, count(r.Entries, "file"), status.Size(r.Bytes), signed)
 	}
-	return fmt.Sprintf("ok        %s (%s, %s, %s, %s%s)", visible(r.Path), r.Kind, count(r.Entries, "file"), count(r.Tensors, "tensor"), size(r.Bytes), signed)
+	return fmt.Sprintf("ok        %s (%s, %s, %s, %s%s)", visible(r.Path), r.Kind, count(r.Entries, "file"), count(r.Tensors, "tensor"), status.Size(r.Bytes), signed)
 }

@@ -153,13 +153,13 @@ func (d *Daemon) roomConditions(s *status.Snapshot, add func(status.AlertName, s
 	case kept.cause == causeFloor:
 		add(status.AlertFreeSpace, "", "%s", status.Plain(kept.stopped))
 	case belowFloor > 0:
-		add(status.AlertFreeSpace, "", "%d sets do not fit: %s of %s are free, and %s must stay so", belowFloor, sizeText(s.Artifacts.Free), sizeText(s.Artifacts.Size), sizeText(s.Artifacts.Floor))
+		add(status.AlertFreeSpace, "", "%d sets do not fit: %s of %s are free, and %s must stay so", belowFloor, status.Size(s.Artifacts.Free), status.Size(s.Artifacts.Size), status.Size(s.Artifacts.Floor))
 	}
 	switch {
 	case kept.cause == causeBudget:
 		add(status.AlertBudget, "", "%s", status.Plain(kept.stopped))
 	case overBudget > 0:
-		add(status.AlertBudget, "", "%d sets do not fit: %s of the budget of %s are used", overBudget, sizeText(s.Artifacts.Used), sizeText(s.Artifacts.Budget))
+		add(status.AlertBudget, "", "%d sets do not fit: %s of the budget of %s are used", overBudget, status.Size(s.Artifacts.Used), status.Size(s.Artifacts.Budget))
 	}
 	switch {
 	case d.vigil.callOf("artifacts") != nil:

@@ -71,7 +71,7 @@ func (e Event) sentence() string {
 	set := e.Watch + " " + e.Key
 	switch e.Kind {
 	case Bundled:
-		return fmt.Sprintf("bundle published: %s (%s)", set, sizeText(e.Bytes))
+		return fmt.Sprintf("bundle published: %s (%s)", set, status.Size(e.Bytes))
 	case Refused:
 		return fmt.Sprintf("refused: %s: %s", set, e.Reason)
 	case Failed:
@@ -79,7 +79,7 @@ func (e Event) sentence() string {
 	case Expired:
 		return "waits too long: " + set
 	case Pruned:
-		return fmt.Sprintf("archive pruned: %s (%s): %s", set, sizeText(e.Bytes), e.Reason)
+		return fmt.Sprintf("archive pruned: %s (%s): %s", set, status.Size(e.Bytes), e.Reason)
 	}
 	about := e.Alert
 	if e.Watch != "" {

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/bundlewatch/bundlewatch/internal/status"
 	"github.com/bundlewatch/bundlewatch/internal/store"
 )
 
@@ -88,7 +89,7 @@ func (k *keeper) look() {
 		now.space, now.floor = before.space, before.floor
 		now.stopped, now.cause = err.Error(), cause(err).Error()
 	case now.free < now.floor:
-		now.stopped = fmt.Sprintf("%s are free in %q, less than the floor of %s", sizeText(now.free), k.store.Dir(), sizeText(now.floor))
+		now.stopped = fmt.Sprintf("%s are free in %q, less than the floor of %s", status.Size(now.free), k.store.Dir(), status.Size(now.floor))
 		now.cause = causeFloor
 	default:
 		if now.stopped = k.room.full(); now.stopped != "" {

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bundlewatch/bundlewatch/internal/config"
+	"github.com/bundlewatch/bundlewatch/internal/status"
 )
 
 // slack is about what a bundle takes beside its payloads: headers, the manifest, blocks that are not full. Where it
@@ -77,9 +78,9 @@ type noRoomError struct {
 func (e *noRoomError) Error() string {
 	above := ""
 	if e.floor > 0 {
-		above = fmt.Sprintf(" above the floor of %s", sizeText(e.floor))
+		above = fmt.Sprintf(" above the floor of %s", status.Size(e.floor))
 	}
-	return fmt.Sprintf("not started: the bundle takes %s, which is not free in %q%s: %v", sizeText(e.need), e.dir, above, unix.ENOSPC)
+	return fmt.Sprintf("not started: the bundle takes %s, which is not free in %q%s: %v", status.Size(e.need), e.dir, above, unix.ENOSPC)
 }
 
 func (e *noRoomError) Unwrap() error { return unix.ENOSPC }
@@ -92,7 +93,7 @@ type overBudgetError struct {
 
 // Error says nothing that changes with every bundle that is pruned.
 func (e *overBudgetError) Error() string {
-	return fmt.Sprintf("not started: the bundle takes %s, which is not left in %q of the budget of %s: %v", sizeText(e.need), e.dir, sizeText(e.budget), unix.EDQUOT)
+	return fmt.Sprintf("not started: the bundle takes %s, which is not left in %q of the budget of %s: %v", status.Size(e.need), e.dir, status.Size(e.budget), unix.EDQUOT)
 }
 
 func (e *overBudgetError) Unwrap() error { return unix.EDQUOT }
@@ -120,7 +121,7 @@ func (r *room) full() string {
 	if budget == 0 || !known || used < budget {
 		return ""
 	}
-	return fmt.Sprintf("%s of the budget of %s are used in %q", sizeText(used), sizeText(budget), r.dir)
+	return fmt.Sprintf("%s of the budget of %s are used in %q", status.Size(used), status.Size(budget), r.dir)
 }
 
 // claim sets space aside for an archive of so many bytes at path, until it is released.
@@ -152,18 +153,6 @@ func (r *room) claim(bytes int64, path string) (release func(), err error) {
 		defer r.mu.Unlock()
 		delete(r.claims, c)
 	}, nil
-}
-
-func sizeText(n int64) string {
-	units := []string{"KiB", "MiB", "GiB", "TiB"}
-	if n < 1024 {
-		return fmt.Sprintf("%d B", n)
-	}
-	f, i := float64(n)/1024, 0
-	for f >= 1024 && i < len(units)-1 {
-		f, i = f/1024, i+1
-	}
-	return fmt.Sprintf("%.1f %s", f, units[i])
 }
 
 // A failure of the world is tried again after a time that grows with how long it has lasted.

@@ -215,7 +215,7 @@ func TestSpans(t *testing.T) {
 	}
 	require.Equal(t, "-1\u202f234", count(-1234))
 	require.Equal(t, "999", count(999))
-	require.Equal(t, "1.5 KiB", size(1536))
+	require.Equal(t, "1.5 KiB", status.Size(1536))
 }
 
 func TestPlot(t *testing.T) {

@@ -2,7 +2,6 @@ package page
 
 import (
 	"cmp"
-	"fmt"
 	"html/template"
 	"net/http"
 	"slices"
@@ -329,23 +328,12 @@ func viewDisk(a status.Artifacts, now time.Time) diskView {
 
 // growth says how long there is room, "" as long as there is no forecast.
 func growth(s *status.Snapshot) string {
-	f := s.Forecast
-	switch {
-	case f == nil:
+	if s.Forecast == nil {
 		return ""
-	case f.BytesPerDay < 1:
-		return "not growing"
 	}
-	text := "growing by " + size(int64(f.BytesPerDay)) + " a day"
-	if f.ToBudget != nil {
-		text += fmt.Sprintf(", %.1f days until the budget is used up", *f.ToBudget)
+	full := "the disk is full"
+	if s.Artifacts.Floor > 0 {
+		full = "less than the floor is free"
 	}
-	if f.ToFloor != nil {
-		end := "the disk is full"
-		if s.Artifacts.Floor > 0 {
-			end = "less than the floor is free"
-		}
-		text += fmt.Sprintf(", %.1f days until %s", *f.ToFloor, end)
-	}
-	return text
+	return s.Forecast.Text(full)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/bundlewatch/bundlewatch/internal/shelf"
+	"github.com/bundlewatch/bundlewatch/internal/status"
 )
 
 // A plot is this large in its own units; the page stretches it to the width that there is.
@@ -92,7 +93,7 @@ func (l *lane) drawBars(records []record) {
 	for i, r := range records {
 		height := float64(sizeBottom-sizeTop) * float64(r.bytes) / float64(max(l.Largest, 1))
 		b := bar{X: number(xOf(records, i)), Top: number(sizeBottom - max(height, 2)), Bottom: number(sizeBottom), Place: r.place,
-			Title: fmt.Sprintf("%s: %s, %s", r.key, size(r.bytes), r.published.Local().Format("2006-01-02 15:04:05"))}
+			Title: fmt.Sprintf("%s: %s, %s", r.key, status.Size(r.bytes), r.published.Local().Format("2006-01-02 15:04:05"))}
 		switch r.state {
 		case shelf.Pruned:
 			b.Class, b.Title = "pruned", b.Title+", pruned"
@@ -139,9 +140,9 @@ func (l *lane) describe() string {
 	if l.Bundles == 1 {
 		text = "1 bundle at " + l.Last.Clock
 	}
-	text += ", " + size(l.Smallest)
+	text += ", " + status.Size(l.Smallest)
 	if l.Largest > l.Smallest {
-		text += " to " + size(l.Largest)
+		text += " to " + status.Size(l.Largest)
 	}
 	if l.Typical != "" {
 		text += ", typically one every " + l.Typical + ", at most " + l.Longest + " apart"

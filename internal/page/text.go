@@ -10,20 +10,7 @@ import (
 	"github.com/bundlewatch/bundlewatch/internal/status"
 )
 
-var functions = template.FuncMap{"name": status.Plain, "size": size, "count": count, "plural": plural, "add": func(a, b int) int { return a + b }}
-
-// size writes a number of bytes for people.
-func size(n int64) string {
-	units := []string{"B", "KiB", "MiB", "GiB", "TiB", "PiB"}
-	f, i := float64(n), 0
-	for f >= 1024 && i < len(units)-1 {
-		f, i = f/1024, i+1
-	}
-	if i == 0 {
-		return fmt.Sprintf("%d B", n)
-	}
-	return fmt.Sprintf("%.1f %s", f, units[i])
-}
+var functions = template.FuncMap{"name": status.Plain, "size": status.Size, "count": count, "plural": plural, "add": func(a, b int) int { return a + b }}
 
 // count writes a number with thin groups of three digits.
 func count(n int) string {

@@ -1,6 +1,9 @@
 package status
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // AlertName says what an alert is about, as a label.
 type AlertName string
@@ -62,6 +65,21 @@ type Forecast struct {
 	BytesPerDay float64  `json:"bytes_per_day"`
 	ToFloor     *float64 `json:"days_to_floor,omitempty"`  // until less than the floor is free; none when it does not grow
 	ToBudget    *float64 `json:"days_to_budget,omitempty"` // until the budget is used up; none without one
+}
+
+// Text says for people how long there is room, and full what there is at the end of it.
+func (f *Forecast) Text(full string) string {
+	if f.BytesPerDay < 1 {
+		return "not growing"
+	}
+	text := "growing by " + Size(int64(f.BytesPerDay)) + " a day"
+	if f.ToBudget != nil {
+		text += fmt.Sprintf(", %.1f days until the budget is used up", *f.ToBudget)
+	}
+	if f.ToFloor != nil {
+		text += fmt.Sprintf(", %.1f days until %s", *f.ToFloor, full)
+	}
+	return text
 }
 
 // Notify is a [[notify]] block. Numbers count messages since the start, or since the block was changed.
