@@ -11,6 +11,7 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 repo=$(cd "$here/../.." && pwd)
+. "$repo/test/program.sh"
 . "$repo/test/venv.sh"
 pythons=()
 
@@ -65,11 +66,7 @@ fi
 work=$(mktemp -d "${TMPDIR:-/tmp}/bundlewatch-interop.XXXXXX")
 trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
 
-binary=${BUNDLEWATCH_BIN:-}
-if [ -z "$binary" ]; then
-  binary=$work/bundlewatch
-  (cd "$repo" && CGO_ENABLED=0 go build -trimpath -o "$binary" ./cmd/bundlewatch)
-fi
+binary=$(program_in "$work")
 
 "${pythons[-1]}" -B "$here/suite.py" --binary "$binary" --work "$work" \
   --examples "$repo/examples/runs" --fixtures "$(fixtures)" "${pythons[@]}"

@@ -6,6 +6,7 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 repo=$(cd "$here/../.." && pwd)
+. "$repo/test/program.sh"
 . "$repo/test/venv.sh"
 
 if ! command -v python3 >/dev/null; then
@@ -20,9 +21,5 @@ fi
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/bundlewatch-signing.XXXXXX")
 trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
-binary=${BUNDLEWATCH_BIN:-}
-if [ -z "$binary" ]; then
-  binary=$work/bundlewatch
-  (cd "$repo" && CGO_ENABLED=0 go build -trimpath -o "$binary" ./cmd/bundlewatch)
-fi
+binary=$(program_in "$work")
 "$python" -B "$here/signing.py" --binary "$binary" --work "$work" --runs "$repo/examples/runs/pairs"

@@ -83,12 +83,21 @@ func encode(q url.Values, key string) string {
 
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
 
-func (s *Server) listParts(w http.ResponseWriter, key, id string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// open returns an upload that was begun for that key; nil when it says that there is none. The caller holds mu.
+func (s *Server) open(w http.ResponseWriter, key, id string) *upload {
 	u := s.uploads[id]
 	if u == nil || u.key != key {
 		refuse(w, http.StatusNotFound, "NoSuchUpload", "the upload does not exist")
+		return nil
+	}
+	return u
+}
+
+func (s *Server) listParts(w http.ResponseWriter, key, id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	u := s.open(w, key, id)
+	if u == nil {
 		return
 	}
 	type part struct {

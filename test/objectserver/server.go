@@ -403,9 +403,8 @@ func (s *Server) complete(w http.ResponseWriter, r *http.Request, key, id string
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	u := s.uploads[id]
-	if u == nil || u.key != key {
-		refuse(w, http.StatusNotFound, "NoSuchUpload", "the upload does not exist")
+	u := s.open(w, key, id)
+	if u == nil {
 		return
 	}
 	if _, there := s.objects[key]; there && r.Header.Get("If-None-Match") == "*" && !s.IgnoreCompleteConditions {

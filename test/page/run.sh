@@ -11,6 +11,7 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 repo=$(cd "$here/../.." && pwd)
+. "$repo/test/program.sh"
 . "$repo/test/venv.sh"
 
 browser=${CHROMIUM:-$(command -v chromium || command -v chromium-browser || command -v google-chrome || true)}
@@ -26,9 +27,5 @@ fi
 work=$(mktemp -d "${TMPDIR:-/tmp}/bundlewatch-page.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
-binary=${BUNDLEWATCH_BIN:-}
-if [ -z "$binary" ]; then
-  binary=$work/bundlewatch
-  (cd "$repo" && CGO_ENABLED=0 go build -trimpath -o "$binary" ./cmd/bundlewatch)
-fi
+binary=$(program_in "$work")
 "$python" -B "$here/suite.py" --binary "$binary" --browser "$browser" --work "$work" "$@"

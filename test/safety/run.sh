@@ -11,6 +11,7 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 repo=$(cd "$here/../.." && pwd)
+. "$repo/test/program.sh"
 . "$repo/test/venv.sh"
 scanners=(picklescan==1.0.5 fickling==0.1.12 typing_extensions) # fickling 0.1.12 imports the third without asking for it
 
@@ -40,11 +41,7 @@ fi
 work=$(mktemp -d "${TMPDIR:-/tmp}/bundlewatch-safety.XXXXXX")
 trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
 
-binary=${BUNDLEWATCH_BIN:-}
-if [ -z "$binary" ]; then
-  binary=$work/bundlewatch
-  (cd "$repo" && CGO_ENABLED=0 go build -trimpath -o "$binary" ./cmd/bundlewatch)
-fi
+binary=$(program_in "$work")
 
 mkdir "$work/corpus"
 python3 -B "$here/corpus.py" "$work/corpus"
