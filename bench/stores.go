@@ -96,7 +96,7 @@ func uploaders() []uploader {
 				"--s3-upload-cutoff", uploadPart + "Mi", "--s3-no-check-bucket", from, ":s3:bundles/" + to}
 		})},
 		{"mc cp --recursive", "mc", tool(func(_ *storage, from, to string) []string {
-			return []string{"cp", "--quiet", "--recursive", "--checksum", "SHA256", from + "/", "bench/bundles/" + to + "/"}
+			return []string{"cp", "--quiet", "--recursive", from + "/", "bench/bundles/" + to + "/"}
 		})},
 	}
 }
