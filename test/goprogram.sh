@@ -21,7 +21,7 @@ go_program() {
     log=$cache/build.log
     echo "building $name $version into $cache" >&2
     # What was compiled is kept, so that a build which took too long goes on the next time.
-    (cd "$cache" && GOBIN=$cache GOFLAGS=-trimpath timeout --kill-after=10 "$seconds" go install "$package") >"$log" 2>&1 </dev/null || status=$?
+    (cd "$cache" && GOBIN=$cache timeout --kill-after=10 "$seconds" go install "$package") >"$log" 2>&1 </dev/null || status=$?
     if [ "$status" = 124 ]; then
       echo "$name was not built in $seconds s; the next run goes on where this one stopped"
       return 1

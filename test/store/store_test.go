@@ -220,7 +220,8 @@ func requireSweep(t *testing.T, s *server, tr *trainer) {
 	for _, key := range litter {
 		require.NoError(t, objects.Put(t.Context(), key, objectstore.Bytes([]byte("litter")), true))
 	}
-	for _, key := range []string{litter[0], litter[len(litter)-1]} {
+	open := []string{litter[0], litter[len(litter)-1]}
+	for _, key := range open {
 		_, err := objects.Begin(t.Context(), key)
 		require.NoError(t, err)
 	}
@@ -233,6 +234,9 @@ func requireSweep(t *testing.T, s *server, tr *trainer) {
 	swept := later.run("store", "sweep", "lab")
 	for _, key := range litter {
 		require.Contains(t, swept, key)
+	}
+	for _, key := range open {
+		require.Contains(t, swept, key+": it was begun long ago")
 	}
 	counts := map[string]int{}
 	for _, key := range keysBelow(t, objects) {
