@@ -44,6 +44,15 @@ func (e *Unfit) Error() string {
 		"with conditional = \"none\" (docs/store.md)", lacks)
 }
 
+// The objects of a probe, each below a random folder.
+const (
+	probeHash = "hash" // is never to be there
+	probeName = "name"
+	probeRace = "race"
+)
+
+var probeNames = []string{probeHash, probeName, probeRace}
+
 // racers is how many write one name at once.
 const racers = 8
 
@@ -82,7 +91,7 @@ func (p *probing) run(ctx context.Context) error {
 	if err := p.hash(ctx); err != nil {
 		return err
 	}
-	name := p.key("name")
+	name := p.key(probeName)
 	if err := p.second(ctx, name); err != nil {
 		return err
 	}
@@ -104,7 +113,7 @@ func (p *probing) run(ctx context.Context) error {
 func (p *probing) hash(ctx context.Context) error {
 	body := objectstore.Bytes([]byte("bundlewatch asks whether a wrong hash is refused"))
 	body.SHA256[0] ^= 1
-	err := p.objects.Put(ctx, p.key("hash"), body, false)
+	err := p.objects.Put(ctx, p.key(probeHash), body, false)
 	if err == nil {
 		p.lack(ClassC, "it took a body whose SHA-256 is not the signed one, so half a file could be taken for a whole one")
 		return &Unfit{Probe: p.probe, Hash: true}
@@ -143,7 +152,7 @@ func (p *probing) second(ctx context.Context, key string) error {
 
 // race lets some write one name at once.
 func (p *probing) race(ctx context.Context) error {
-	key := p.key("race")
+	key := p.key(probeRace)
 	errs := make([]error, racers)
 	var group sync.WaitGroup
 	for i := range errs {
