@@ -108,7 +108,7 @@ func newTransport(caFile string) (*http.Transport, error) {
 		TLSHandshakeTimeout:   10 * time.Second,
 		ExpectContinueTimeout: 10 * time.Second,
 		IdleConnTimeout:       30 * time.Second,
-		MaxIdleConnsPerHost:   16,
+		MaxIdleConnsPerHost:   256, // as many as calls at once, or each of the others is a connection of its own
 		WriteBufferSize:       256 << 10,
 		DisableCompression:    true, // bytes as they are stored
 	}
