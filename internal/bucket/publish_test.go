@@ -62,42 +62,40 @@ func TestNameComesLast(t *testing.T) {
 // is there and whole; and the next attempt publishes.
 func TestEachFaultAtEachCall(t *testing.T) {
 	for name, size := range sizes {
-		for _, unnamed := range []bool{false, true} {
-			eachFaultAtEachCall(t, name, size, unnamed)
+		for _, v := range []struct{ unnamed, attests bool }{{false, true}, {true, true}, {true, false}} {
+			eachFaultAtEachCall(t, name, size, v.unnamed, v.attests)
 		}
 	}
 }
 
-func eachFaultAtEachCall(t *testing.T, name string, size int64, unnamed bool) {
-	for _, attests := range []bool{true, false} {
-		s := serve(t)
-		s.NoAttestation = !attests
-		h := newHost(t, s, "a", 1, size)
-		h.unnamed = unnamed
-		_, err := h.publish(t)
-		require.NoError(t, err)
-		calls := s.Count()
-		require.Greater(t, calls, 7)
-		t.Logf("%s: %d faults at each of %d calls", name, len(objectserver.Faults), calls)
-		for _, f := range objectserver.Faults {
-			t.Run(fmt.Sprintf("%s, unnamed=%v, attests=%v, %s", name, unnamed, attests, f), func(t *testing.T) {
-				for n := 1; n <= calls; n++ {
-					faulty := serve(t)
-					faulty.NoAttestation = !attests
-					again := &host{Bucket: New(dial(t, faulty), Options{Prefix: "lab", PartSize: size, Parallel: 1, Host: "a", Uploads: t.TempDir()}), dir: h.dir, unnamed: unnamed}
-					faulty.FailAt(n, f)
-					_, err := again.publish(t)
-					if err == nil {
-						require.Len(t, faulty.Keys("lab/names/"), 1, "call %d", n)
-					}
-					requireWhole(t, faulty)
-					_, err = again.publish(t)
-					require.NoError(t, err, "call %d", n)
-					requireWhole(t, faulty)
-					require.Len(t, faulty.Keys("lab/names/"), 1)
+func eachFaultAtEachCall(t *testing.T, name string, size int64, unnamed, attests bool) {
+	s := serve(t)
+	s.NoAttestation = !attests
+	h := newHost(t, s, "a", 1, size)
+	h.unnamed = unnamed
+	_, err := h.publish(t)
+	require.NoError(t, err)
+	calls := s.Count()
+	require.Greater(t, calls, 7)
+	t.Logf("%s: %d faults at each of %d calls", name, len(objectserver.Faults), calls)
+	for _, f := range objectserver.Faults {
+		t.Run(fmt.Sprintf("%s, unnamed=%v, attests=%v, %s", name, unnamed, attests, f), func(t *testing.T) {
+			for n := 1; n <= calls; n++ {
+				faulty := serve(t)
+				faulty.NoAttestation = !attests
+				again := &host{Bucket: New(dial(t, faulty), Options{Prefix: "lab", PartSize: size, Parallel: 1, Host: "a", Uploads: t.TempDir()}), dir: h.dir, unnamed: unnamed}
+				faulty.FailAt(n, f)
+				_, err := again.publish(t)
+				if err == nil {
+					require.Len(t, faulty.Keys("lab/names/"), 1, "call %d", n)
 				}
-			})
-		}
+				requireWhole(t, faulty)
+				_, err = again.publish(t)
+				require.NoError(t, err, "call %d", n)
+				requireWhole(t, faulty)
+				require.Len(t, faulty.Keys("lab/names/"), 1)
+			}
+		})
 	}
 }
 
