@@ -21,8 +21,8 @@ type Destination interface {
 	// something else under the bundle's name, [ErrRefused] when a repetition would find the same, and neither when it
 	// could not be found out.
 	Has(ctx context.Context, b shelf.Bundle) (bool, error)
-	// Send brings the bundle there, and returns nil when the destination is proved to hold it. What was sent before,
-	// whole or in part, may be sent again. progress is told how many more bytes went, from any goroutine. The error
+	// Send brings a bundle there that Has did not find, and returns nil when the destination is proved to hold it. What
+	// was sent before, whole or in part, may be sent again. progress is told how many more bytes went, from any goroutine. The error
 	// is as that of Has.
 	Send(ctx context.Context, b shelf.Bundle, progress func(bytes int64)) error
 }

@@ -113,7 +113,7 @@ func (p *probing) run(ctx context.Context) error {
 func (p *probing) hash(ctx context.Context) error {
 	body := objectstore.Bytes([]byte("bundlewatch asks whether a wrong hash is refused"))
 	body.SHA256[0] ^= 1
-	err := p.objects.Put(ctx, p.key(probeHash), body, false)
+	_, err := p.objects.Put(ctx, p.key(probeHash), body, false)
 	if err == nil {
 		p.lack(ClassC, "it took a body whose SHA-256 is not the signed one, so half a file could be taken for a whole one")
 		return &Unfit{Probe: p.probe, Hash: true}
@@ -127,15 +127,16 @@ func (p *probing) hash(ctx context.Context) error {
 // second makes an object where there is none, and then where there is one.
 func (p *probing) second(ctx context.Context, key string) error {
 	first := []byte("first")
-	err := p.objects.Put(ctx, key, objectstore.Bytes(first), true)
+	_, err := p.objects.Put(ctx, key, objectstore.Bytes(first), true)
 	if errors.Is(err, objectstore.ErrUnsupported) {
 		p.lack(ClassC, "it does not know If-None-Match on a PUT")
-		return p.objects.Put(ctx, key, objectstore.Bytes(first), false)
+		_, err = p.objects.Put(ctx, key, objectstore.Bytes(first), false)
+		return err
 	}
 	if err != nil {
 		return err // whether it was done is not known
 	}
-	err = p.objects.Put(ctx, key, objectstore.Bytes([]byte("second")), true)
+	_, err = p.objects.Put(ctx, key, objectstore.Bytes([]byte("second")), true)
 	got, _, getErr := p.objects.Get(ctx, key, maxDoc)
 	switch {
 	case err != nil && !errors.Is(err, objectstore.ErrExists) && !errors.Is(err, objectstore.ErrConflict):
@@ -156,7 +157,7 @@ func (p *probing) race(ctx context.Context) error {
 	errs := make([]error, racers)
 	var group sync.WaitGroup
 	for i := range errs {
-		group.Go(func() { errs[i] = p.objects.Put(ctx, key, objectstore.Bytes(racer(i)), true) })
+		group.Go(func() { _, errs[i] = p.objects.Put(ctx, key, objectstore.Bytes(racer(i)), true) })
 	}
 	group.Wait()
 	got, _, err := p.objects.Get(ctx, key, maxDoc)

@@ -27,7 +27,7 @@ func (b *Bucket) Bury(ctx context.Context, place, reason string) error {
 		return err
 	}
 	for try := 1; ; try++ {
-		putErr := b.objects.Put(ctx, b.tombKey(place), objectstore.Bytes(append(data, '\n')), !b.claiming)
+		_, putErr := b.objects.Put(ctx, b.tombKey(place), objectstore.Bytes(append(data, '\n')), !b.claiming)
 		there, err := b.tomb(ctx, place)
 		switch {
 		case err != nil:
