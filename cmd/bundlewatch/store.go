@@ -168,7 +168,7 @@ func showProbe(w io.Writer, name string, p bucket.Probe, fit, asJSON bool) error
 	if asJSON {
 		return json.NewEncoder(w).Encode(struct {
 			Store string       `json:"store"`
-			Class bucket.Class `json:"class"`
+			Class status.Class `json:"class"`
 			Fit   bool         `json:"fit"`
 			Lacks []string     `json:"lacks,omitempty"`
 			At    time.Time    `json:"at"`

@@ -10,21 +10,12 @@ import (
 	"time"
 
 	"github.com/bundlewatch/bundlewatch/internal/objectstore"
-)
-
-// Class is what a store can be relied on for.
-type Class string
-
-// The classes.
-const (
-	ClassA Class = "A" // everything that was asked for
-	ClassB Class = "B" // names are safe; a condition on large objects, or attested checksums, are missing
-	ClassC Class = "C" // a second name may replace the first
+	"github.com/bundlewatch/bundlewatch/internal/status"
 )
 
 // Probe is what a store was seen to do. It is evidence, not proof.
 type Probe struct {
-	Class Class
+	Class status.Class
 	At    time.Time
 	Lacks []string // for people; what keeps it from class A
 }
@@ -50,7 +41,7 @@ const racers = 8
 // Probe finds out what the store does with about twenty requests below the prefix, and takes away what it put there as
 // far as it may. The error is an [*Unfit] for a store that must not be used, or about what could not be asked.
 func (b *Bucket) Probe(ctx context.Context) (Probe, error) {
-	p := &probing{Bucket: b, folder: b.prefix + probeFolder + rand.Text() + "/", probe: Probe{Class: ClassA, At: time.Now()}}
+	p := &probing{Bucket: b, folder: b.prefix + probeFolder + rand.Text() + "/", probe: Probe{Class: status.ClassA, At: time.Now()}}
 	err := p.run(ctx)
 	if cleanErr := p.clean(ctx); err == nil && cleanErr != nil {
 		err = cleanErr
@@ -73,7 +64,7 @@ func (p *probing) key(name string) string {
 	return p.folder + name
 }
 
-func (p *probing) lack(c Class, format string, args ...any) {
+func (p *probing) lack(c status.Class, format string, args ...any) {
 	p.probe.Class = max(p.probe.Class, c)
 	p.probe.Lacks = append(p.probe.Lacks, fmt.Sprintf(format, args...))
 }
@@ -86,18 +77,24 @@ func (p *probing) run(ctx context.Context) error {
 	if err := p.second(ctx, name); err != nil {
 		return err
 	}
-	if p.probe.Class < ClassC {
+	if p.probe.Class < status.ClassC {
 		if err := p.race(ctx); err != nil {
 			return err
 		}
 	}
-	if p.probe.Class == ClassC && !p.claiming {
+	if p.probe.Class == status.ClassC && !p.claiming {
 		return &Unfit{Probe: p.probe}
 	}
 	if err := p.completion(ctx, name); err != nil {
 		return err
 	}
-	return p.attestation(ctx, name)
+	if err := p.attestation(ctx, name); err != nil {
+		return err
+	}
+	if p.probe.Class == status.ClassC {
+		p.lack(status.ClassC, "so conflicts are detected, not prevented, as conditional = \"none\" asks for")
+	}
+	return nil
 }
 
 // hash sends bytes that are not those of the signed hash.
@@ -106,7 +103,7 @@ func (p *probing) hash(ctx context.Context) error {
 	body.SHA256[0] ^= 1
 	err := p.objects.Put(ctx, p.key("hash"), body, false)
 	if err == nil {
-		p.lack(ClassC, "it took a body whose SHA-256 is not the signed one, so half a file could be taken for a whole one")
+		p.lack(status.ClassC, "it took a body whose SHA-256 is not the signed one, so half a file could be taken for a whole one")
 		return &Unfit{Probe: p.probe, Hash: true}
 	}
 	if errors.Is(err, objectstore.ErrHash) {
@@ -120,7 +117,7 @@ func (p *probing) second(ctx context.Context, key string) error {
 	first := []byte("first")
 	err := p.objects.Put(ctx, key, objectstore.Bytes(first), true)
 	if errors.Is(err, objectstore.ErrUnsupported) {
-		p.lack(ClassC, "it does not know If-None-Match on a PUT")
+		p.lack(status.ClassC, "it does not know If-None-Match on a PUT")
 		return p.objects.Put(ctx, key, objectstore.Bytes(first), false)
 	}
 	if err != nil {
@@ -134,9 +131,9 @@ func (p *probing) second(ctx context.Context, key string) error {
 	case getErr != nil:
 		return getErr
 	case !bytes.Equal(got, first):
-		p.lack(ClassC, "a second PUT with If-None-Match: * replaced the first")
+		p.lack(status.ClassC, "a second PUT with If-None-Match: * replaced the first")
 	case err == nil:
-		p.lack(ClassC, "a second PUT with If-None-Match: * was accepted")
+		p.lack(status.ClassC, "a second PUT with If-None-Match: * was accepted")
 	}
 	return nil
 }
@@ -159,13 +156,13 @@ func (p *probing) race(ctx context.Context) error {
 		if err == nil {
 			won++
 			if !bytes.Equal(got, racer(i)) {
-				p.lack(ClassC, "of %d PUTs with If-None-Match: * at once one was accepted and then replaced", racers)
+				p.lack(status.ClassC, "of %d PUTs with If-None-Match: * at once one was accepted and then replaced", racers)
 				return nil
 			}
 		}
 	}
 	if won > 1 {
-		p.lack(ClassC, "of %d PUTs with If-None-Match: * at once %d were accepted", racers, won)
+		p.lack(status.ClassC, "of %d PUTs with If-None-Match: * at once %d were accepted", racers, won)
 	}
 	return nil
 }
@@ -185,12 +182,12 @@ func (p *probing) completion(ctx context.Context, key string) error {
 	err = p.objects.Complete(ctx, key, id, []objectstore.Part{part}, true)
 	switch {
 	case err == nil:
-		p.lack(ClassB, "it ignores If-None-Match when an upload of parts is completed, so a large file may be sent twice")
+		p.lack(status.ClassB, "it ignores If-None-Match when an upload of parts is completed, so a large file may be sent twice")
 		return nil
 	case errors.Is(err, objectstore.ErrExists), errors.Is(err, objectstore.ErrConflict):
 		return p.objects.Abort(ctx, key, id)
 	case errors.Is(err, objectstore.ErrUnsupported):
-		p.lack(ClassB, "it does not know If-None-Match when an upload of parts is completed")
+		p.lack(status.ClassB, "it does not know If-None-Match when an upload of parts is completed")
 		return p.objects.Abort(ctx, key, id)
 	}
 	return errors.Join(err, p.objects.Abort(ctx, key, id))
@@ -199,7 +196,7 @@ func (p *probing) completion(ctx context.Context, key string) error {
 func (p *probing) attestation(ctx context.Context, key string) error {
 	o, err := p.objects.Head(ctx, key)
 	if err == nil && o.Checksum == "" {
-		p.lack(ClassB, "it attests no SHA-256 of what it holds: what was accepted is not attested")
+		p.lack(status.ClassB, "it attests no SHA-256 of what it holds: what was accepted is not attested")
 	}
 	return err
 }

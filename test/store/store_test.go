@@ -14,6 +14,7 @@ import (
 
 	"github.com/bundlewatch/bundlewatch/internal/bucket"
 	"github.com/bundlewatch/bundlewatch/internal/pickle"
+	"github.com/bundlewatch/bundlewatch/internal/status"
 	"github.com/bundlewatch/bundlewatch/test/internal/program"
 	"github.com/bundlewatch/bundlewatch/test/torchfile"
 )
@@ -22,7 +23,7 @@ func TestProbeOfARealStore(t *testing.T) {
 	program.Slow(t)
 	p, err := newGateway(t).client(5 << 20).Probe(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, bucket.ClassA, p.Class)
+	require.Equal(t, status.ClassA, p.Class)
 	require.Empty(t, p.Lacks)
 }
 
@@ -33,7 +34,7 @@ func TestGarageIsRefused(t *testing.T) {
 	p, err := b.Probe(t.Context())
 	var unfit *bucket.Unfit
 	require.ErrorAs(t, err, &unfit)
-	require.Equal(t, bucket.ClassC, p.Class)
+	require.Equal(t, status.ClassC, p.Class)
 	require.ErrorContains(t, err, "replaced the first")
 }
 
