@@ -49,6 +49,9 @@ func probeText(d *status.Destination) string {
 		if len(p.Lacks) > 0 {
 			text += ": " + visible(strings.Join(p.Lacks, "; "))
 		}
+		if clocks := status.ClockText(p.ClockAhead); clocks != "" {
+			text += "\n  " + clocks
+		}
 		return text
 	}
 }

@@ -15,7 +15,7 @@ import (
 // How long what a probe found holds.
 const (
 	fitFor   = 24 * time.Hour
-	unfitFor = 10 * time.Minute
+	unfitFor = 10 * time.Minute // also where the clocks differ, which is soon mended
 )
 
 // Destination is a bucket that a backlog sends bundles to. It probes the store first, and every day.
@@ -23,10 +23,11 @@ type Destination struct {
 	name, address string
 	open          func() (*Bucket, error)
 
-	turn   sync.Mutex // of who opens and probes
-	bucket *Bucket    // nil until it was opened
-	failed error      // of the probe
-	probed time.Time  // with the monotonic clock
+	turn   sync.Mutex    // of who opens and probes
+	bucket *Bucket       // nil until it was opened
+	failed error         // of the probe
+	probed time.Time     // with the monotonic clock
+	holds  time.Duration // for how long the probe counts
 
 	mu    sync.Mutex
 	probe *status.Probe
@@ -65,8 +66,7 @@ func (d *Destination) ready(ctx context.Context) (*Bucket, error) {
 		}
 		d.bucket = b
 	}
-	age := time.Since(d.probed)
-	if !d.probed.IsZero() && (d.failed == nil && age < fitFor || d.failed != nil && age < unfitFor) {
+	if time.Since(d.probed) < d.holds {
 		return d.bucket, d.failed
 	}
 	probe, err := d.bucket.Probe(ctx)
@@ -74,10 +74,13 @@ func (d *Destination) ready(ctx context.Context) (*Bucket, error) {
 	if err != nil && !errors.As(err, &unfit) {
 		return nil, err // nothing is known, which is not kept
 	}
-	d.failed, d.probed = err, time.Now()
+	d.failed, d.probed, d.holds = err, time.Now(), fitFor
+	if err != nil || probe.Ahead != 0 {
+		d.holds = unfitFor
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.probe = &status.Probe{Class: probe.Class, At: probe.At.Round(0), Lacks: probe.Lacks, Refused: unfit != nil}
+	d.probe = &status.Probe{Class: probe.Class, At: probe.At.Round(0), Lacks: probe.Lacks, ClockAhead: probe.Ahead.Seconds(), Refused: unfit != nil}
 	return d.bucket, err
 }
 

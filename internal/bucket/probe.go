@@ -18,6 +18,8 @@ type Probe struct {
 	Class status.Class
 	At    time.Time
 	Lacks []string // for people; what keeps it from class A
+	// Ahead is by how much the clock of this host is ahead of the store's; 0 when they are about the same.
+	Ahead time.Duration
 }
 
 // Unfit tells that a store is not used because of what it was seen to do.
@@ -193,8 +195,14 @@ func (p *probing) completion(ctx context.Context, key string) error {
 	return errors.Join(err, p.objects.Abort(ctx, key, id))
 }
 
+// sameTime is how far apart two clocks may be that are about the same. Stores refuse requests when it is 15 minutes.
+const sameTime = time.Minute
+
 func (p *probing) attestation(ctx context.Context, key string) error {
 	o, err := p.objects.Head(ctx, key)
+	if ahead := time.Since(o.Date); err == nil && !o.Date.IsZero() && ahead.Abs() > sameTime {
+		p.probe.Ahead = ahead.Round(time.Second)
+	}
 	if err == nil && o.Checksum == "" {
 		p.lack(status.ClassB, "it attests no SHA-256 of what it holds: what was accepted is not attested")
 	}

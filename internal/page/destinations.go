@@ -19,6 +19,7 @@ type destinationView struct {
 	Pace       string // rate and time to go, "" when nothing moves
 	ProbedAt   *moment
 	Lacks      string
+	Clocks     string // they differ
 	Unsendable folded[unsendableView]
 }
 
@@ -48,6 +49,7 @@ func viewDestination(d *status.Destination, now time.Time) destinationView {
 	}
 	if d.Probe != nil {
 		v.ProbedAt, v.Lacks = at(now, d.Probe.At), strings.Join(d.Probe.Lacks, "; ")
+		v.Clocks = status.ClockText(d.Probe.ClockAhead)
 	}
 	v.Unsendable = fold(d.Refusals, func(u status.Unsendable) unsendableView {
 		if u.Conflict {

@@ -1,6 +1,8 @@
 package status
 
 import (
+	"fmt"
+	"math"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -54,8 +56,22 @@ type Probe struct {
 	Class Class     `json:"class"`
 	At    time.Time `json:"at"`
 	Lacks []string  `json:"lacks,omitempty"` // what keeps it from class A
+	// ClockAhead is by how many seconds the clock of this host is ahead of the store's; 0 when they are about the same.
+	ClockAhead float64 `json:"clock_ahead_seconds,omitempty"`
 	// Refused tells that nothing is sent there because of it.
 	Refused bool `json:"refused"`
+}
+
+// ClockText says for people that the clocks of host and store differ, "" when they do not.
+func ClockText(ahead float64) string {
+	of := time.Duration(math.Abs(ahead)) * time.Second
+	switch {
+	case ahead > 0:
+		return fmt.Sprintf("the clock of this host is %v ahead of that of the store: set it (timedatectl), beyond 15 minutes nothing is taken", of)
+	case ahead < 0:
+		return fmt.Sprintf("the clock of this host is %v behind that of the store: set it (timedatectl), beyond 15 minutes nothing is taken", of)
+	}
+	return ""
 }
 
 // Unsent is a bundle that has not gone yet.
