@@ -11,8 +11,8 @@ import (
 func destinationText(d *status.Destination) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n%s %s: %s\n", visible(d.Kind), visible(d.Name), visible(d.Address))
-	if d.Note != "" {
-		fmt.Fprintf(&b, "  %s\n", visible(d.Note))
+	if text := probeText(d); text != "" {
+		fmt.Fprintf(&b, "  %s\n", text)
 	}
 	fmt.Fprintf(&b, "  %s\n", backlogText(d))
 	for _, s := range d.Sending {
@@ -20,6 +20,9 @@ func destinationText(d *status.Destination) string {
 	}
 	if d.Error != "" {
 		fmt.Fprintf(&b, "  FAILS since %s, next attempt %s: %s\n", clock(d.Since), clock(d.Retry), visible(d.Error))
+	}
+	if d.Conflicts+d.Refused > 0 {
+		fmt.Fprintf(&b, "  %s, %d refused; looked at again every hour\n", count(d.Conflicts, "conflict"), d.Refused)
 	}
 	for _, r := range d.Refusals {
 		what := "refused"
@@ -29,6 +32,28 @@ func destinationText(d *status.Destination) string {
 		fmt.Fprintf(&b, "    %-9s %s %s: %s\n", what, visible(r.Watch), visible(r.Key), visible(r.Reason))
 	}
 	return b.String()
+}
+
+// probeText says what a store was seen to be capable of, "" for what is not probed.
+func probeText(d *status.Destination) string {
+	switch p := d.Probe; {
+	case p == nil && d.Kind == "s3":
+		return "not probed yet"
+	case p == nil:
+		return ""
+	default:
+		text := fmt.Sprintf("class %s, probed %s", p.Class, clock(&p.At))
+		if p.Refused {
+			text += ", REFUSED"
+		}
+		if len(p.Lacks) > 0 {
+			text += ": " + visible(strings.Join(p.Lacks, "; "))
+		}
+		if clocks := status.ClockText(p.ClockAhead); clocks != "" {
+			text += "\n  " + clocks
+		}
+		return text
+	}
 }
 
 func backlogText(d *status.Destination) string {

@@ -171,7 +171,7 @@ func logEvent(log zerolog.Logger, e daemon.Event) {
 	if !ok {
 		return
 	}
-	if e.Alert != "" && e.Alert != string(status.AlertRunStalled) {
+	if e.Alert != "" && e.Alert != string(status.AlertRunStalled) && e.Alert != string(status.AlertDestinationBehind) {
 		e.Reason = "" // it has a line of its own
 	}
 	line := log.WithLevel(kind.level)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -22,8 +23,8 @@ func operatorText(s *status.Snapshot) string {
 	}
 	for _, a := range s.Alerts {
 		about := string(a.Name)
-		if a.Watch != "" {
-			about += " of " + visible(a.Watch)
+		if of := cmp.Or(a.Watch, a.Destination); of != "" {
+			about += " of " + visible(of)
 		}
 		fmt.Fprintf(&b, "alert     %s since %s: %s\n", about, clock(&a.Since), visible(a.Text))
 	}

@@ -168,14 +168,18 @@ func showProbe(w io.Writer, name string, p bucket.Probe, fit, asJSON bool) error
 	if asJSON {
 		return json.NewEncoder(w).Encode(struct {
 			Store string       `json:"store"`
-			Class bucket.Class `json:"class"`
+			Class status.Class `json:"class"`
 			Fit   bool         `json:"fit"`
 			Lacks []string     `json:"lacks,omitempty"`
+			Ahead float64      `json:"clock_ahead_seconds,omitempty"`
 			At    time.Time    `json:"at"`
-		}{name, p.Class, fit, p.Lacks, p.At.UTC().Truncate(time.Second)})
+		}{name, p.Class, fit, p.Lacks, p.Ahead.Seconds(), p.At.UTC().Truncate(time.Second)})
 	}
 	if _, err := fmt.Fprintf(w, "%s: class %s\n", name, p.Class); err != nil {
 		return err
+	}
+	if clocks := status.ClockText(p.Ahead.Seconds()); clocks != "" {
+		fmt.Fprintf(os.Stderr, "bundlewatch: warning: store %q: %s\n", name, clocks)
 	}
 	for _, l := range p.Lacks {
 		if _, err := fmt.Fprintf(w, "  %s\n", l); err != nil {

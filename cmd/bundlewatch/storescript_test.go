@@ -1,8 +1,11 @@
 package main
 
 import (
+	"encoding/pem"
 	"io"
 	"log"
+	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -13,12 +16,20 @@ import (
 	"github.com/bundlewatch/bundlewatch/test/objectserver"
 )
 
-// objectStore starts a store for a script, in $STORE, with credentials in the environment. The bucket is "bundles".
-func objectStore(ts *testscript.TestScript, neg bool, _ []string) {
+// objectStore starts a store for a script, in $STORE, with credentials in the environment. The bucket is "bundles". With
+// an argument it speaks TLS, and its certificate is in that file.
+func objectStore(ts *testscript.TestScript, neg bool, args []string) {
 	if neg {
 		ts.Fatalf("objectstore cannot be negated")
 	}
-	s := objectserver.New()
+	var s *objectserver.Server
+	if len(args) == 0 {
+		s = objectserver.New()
+	} else {
+		s = objectserver.NewTLS()
+		block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
+		ts.Check(os.WriteFile(ts.MkAbs(args[0]), block, 0o644))
+	}
 	s.Config.ErrorLog = log.New(io.Discard, "", 0)
 	ts.Defer(s.Close)
 	running.put(ts.Getenv("WORK"), s)
@@ -37,6 +48,9 @@ func objectStore(ts *testscript.TestScript, neg bool, _ []string) {
 //	storeis counts              from now on
 //	storeis costs N BYTES       so many requests and bytes of objects at most, since it counts
 //	storeis has N PREFIX        so many objects, whose keys begin so
+//	storeis ahead 10m           its clock is
+//	storeis TROUBLE             one of objectserver.Troubles is with every request from now on
+//	storeis well                the trouble is over
 func storeIs(ts *testscript.TestScript, neg bool, args []string) {
 	s := running.get(ts.Getenv("WORK"))
 	if neg || s == nil || len(args) < 1 {
@@ -81,8 +95,18 @@ func storeIs(ts *testscript.TestScript, neg bool, args []string) {
 		if keys := s.Keys(args[2]); len(keys) != number(1) {
 			ts.Fatalf("%d objects: %s", len(keys), strings.Join(keys, "\n"))
 		}
+	case "ahead":
+		by, err := time.ParseDuration(args[1])
+		ts.Check(err)
+		s.SetClock(by)
+	case "well":
+		s.Suffer(objectserver.None)
 	default:
-		ts.Fatalf("unknown %q", args[0])
+		trouble := objectserver.Trouble(strings.Join(args, " "))
+		if !slices.Contains(objectserver.Troubles, trouble) {
+			ts.Fatalf("unknown %q", trouble)
+		}
+		s.Suffer(trouble)
 	}
 }
 

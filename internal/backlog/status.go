@@ -20,8 +20,8 @@ func (b *Backlog) Status() status.Destination {
 	s := status.Destination{Name: b.dest.Name(), Kind: b.dest.Kind(), Address: b.dest.Address(), Listed: b.listing.done,
 		Unchecked: len(b.queue.uncheckeds) + len(b.queue.checking), Pending: len(b.queue.unsents), PendingBytes: b.queue.bytes,
 		Sent: b.totals.bundles, SentBytes: b.totals.bytes, Failures: b.totals.failures, Rate: b.meter.rate(now)}
-	if d, ok := b.dest.(interface{ Describe() string }); ok {
-		s.Note = d.Describe()
+	if d, ok := b.dest.(interface{ Probed() *status.Probe }); ok {
+		s.Probe = d.Probed()
 	}
 	if n := len(b.queue.unsents); n > 0 {
 		oldest := b.queue.unsents[n-1]

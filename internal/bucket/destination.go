@@ -4,18 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/bundlewatch/bundlewatch/internal/backlog"
 	"github.com/bundlewatch/bundlewatch/internal/shelf"
+	"github.com/bundlewatch/bundlewatch/internal/status"
 )
 
 // How long what a probe found holds.
 const (
 	fitFor   = 24 * time.Hour
-	unfitFor = 10 * time.Minute
+	unfitFor = 10 * time.Minute // also where the clocks differ, which is soon mended
 )
 
 // Destination is a bucket that a backlog sends bundles to. It probes the store first, and every day.
@@ -23,12 +23,14 @@ type Destination struct {
 	name, address string
 	open          func() (*Bucket, error)
 
-	turn   sync.Mutex // of who opens and probes
-	bucket *Bucket    // nil until it was opened
-	failed error      // of the probe
+	turn   sync.Mutex    // of who opens and probes
+	bucket *Bucket       // nil until it was opened
+	failed error         // of the probe
+	probed time.Time     // with the monotonic clock
+	holds  time.Duration // for how long the probe counts
 
 	mu    sync.Mutex
-	probe Probe
+	probe *status.Probe
 }
 
 // NewDestination returns a destination. address says for people where it is; open makes the bucket, when it is
@@ -46,17 +48,11 @@ func (d *Destination) Kind() string { return "s3" }
 // Address implements [backlog.Destination].
 func (d *Destination) Address() string { return d.address }
 
-// Describe says for people what the last probe found, "" before the first.
-func (d *Destination) Describe() string {
-	p := d.last()
-	if p.At.IsZero() {
-		return ""
-	}
-	text := fmt.Sprintf("class %s, probed %s", p.Class, p.At.Format(time.RFC3339))
-	if len(p.Lacks) > 0 {
-		text += ": " + strings.Join(p.Lacks, "; ")
-	}
-	return text
+// Probed is what the last probe found that came to an end, nil before the first.
+func (d *Destination) Probed() *status.Probe {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.probe
 }
 
 // ready opens and probes the bucket where that is due.
@@ -70,8 +66,7 @@ func (d *Destination) ready(ctx context.Context) (*Bucket, error) {
 		}
 		d.bucket = b
 	}
-	age := time.Since(d.last().At)
-	if d.failed == nil && age < fitFor || d.failed != nil && age < unfitFor {
+	if time.Since(d.probed) < d.holds {
 		return d.bucket, d.failed
 	}
 	probe, err := d.bucket.Probe(ctx)
@@ -79,17 +74,14 @@ func (d *Destination) ready(ctx context.Context) (*Bucket, error) {
 	if err != nil && !errors.As(err, &unfit) {
 		return nil, err // nothing is known, which is not kept
 	}
-	d.failed = err
+	d.failed, d.probed, d.holds = err, time.Now(), fitFor
+	if err != nil || probe.Ahead != 0 {
+		d.holds = unfitFor
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.probe = probe
+	d.probe = &status.Probe{Class: probe.Class, At: probe.At.Round(0), Lacks: probe.Lacks, ClockAhead: probe.Ahead.Seconds(), Refused: unfit != nil}
 	return d.bucket, err
-}
-
-func (d *Destination) last() Probe {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.probe
 }
 
 // Has implements [backlog.Destination].

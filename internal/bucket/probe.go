@@ -10,23 +10,16 @@ import (
 	"time"
 
 	"github.com/bundlewatch/bundlewatch/internal/objectstore"
-)
-
-// Class is what a store can be relied on for.
-type Class string
-
-// The classes.
-const (
-	ClassA Class = "A" // everything that was asked for
-	ClassB Class = "B" // names are safe; a condition on large objects, or attested checksums, are missing
-	ClassC Class = "C" // a second name may replace the first
+	"github.com/bundlewatch/bundlewatch/internal/status"
 )
 
 // Probe is what a store was seen to do. It is evidence, not proof.
 type Probe struct {
-	Class Class
+	Class status.Class
 	At    time.Time
 	Lacks []string // for people; what keeps it from class A
+	// Ahead is by how much the clock of this host is ahead of the store's; 0 when they are about the same.
+	Ahead time.Duration
 }
 
 // Unfit tells that a store is not used because of what it was seen to do.
@@ -59,7 +52,7 @@ const racers = 8
 // Probe finds out what the store does with about twenty requests below the prefix, and takes away what it put there as
 // far as it may. The error is an [*Unfit] for a store that must not be used, or about what could not be asked.
 func (b *Bucket) Probe(ctx context.Context) (Probe, error) {
-	p := &probing{Bucket: b, folder: b.prefix + probeFolder + rand.Text() + "/", probe: Probe{Class: ClassA, At: time.Now()}}
+	p := &probing{Bucket: b, folder: b.prefix + probeFolder + rand.Text() + "/", probe: Probe{Class: status.ClassA, At: time.Now()}}
 	err := p.run(ctx)
 	if cleanErr := p.clean(ctx); err == nil && cleanErr != nil {
 		err = cleanErr
@@ -82,7 +75,7 @@ func (p *probing) key(name string) string {
 	return p.folder + name
 }
 
-func (p *probing) lack(c Class, format string, args ...any) {
+func (p *probing) lack(c status.Class, format string, args ...any) {
 	p.probe.Class = max(p.probe.Class, c)
 	p.probe.Lacks = append(p.probe.Lacks, fmt.Sprintf(format, args...))
 }
@@ -95,18 +88,24 @@ func (p *probing) run(ctx context.Context) error {
 	if err := p.second(ctx, name); err != nil {
 		return err
 	}
-	if p.probe.Class < ClassC {
+	if p.probe.Class < status.ClassC {
 		if err := p.race(ctx); err != nil {
 			return err
 		}
 	}
-	if p.probe.Class == ClassC && !p.claiming {
+	if p.probe.Class == status.ClassC && !p.claiming {
 		return &Unfit{Probe: p.probe}
 	}
 	if err := p.completion(ctx, name); err != nil {
 		return err
 	}
-	return p.attestation(ctx, name)
+	if err := p.attestation(ctx, name); err != nil {
+		return err
+	}
+	if p.probe.Class == status.ClassC {
+		p.lack(status.ClassC, "so conflicts are detected, not prevented, as conditional = \"none\" asks for")
+	}
+	return nil
 }
 
 // hash sends bytes that are not those of the signed hash.
@@ -115,7 +114,7 @@ func (p *probing) hash(ctx context.Context) error {
 	body.SHA256[0] ^= 1
 	_, err := p.objects.Put(ctx, p.key(probeHash), body, false)
 	if err == nil {
-		p.lack(ClassC, "it took a body whose SHA-256 is not the signed one, so half a file could be taken for a whole one")
+		p.lack(status.ClassC, "it took a body whose SHA-256 is not the signed one, so half a file could be taken for a whole one")
 		return &Unfit{Probe: p.probe, Hash: true}
 	}
 	if errors.Is(err, objectstore.ErrHash) {
@@ -129,7 +128,7 @@ func (p *probing) second(ctx context.Context, key string) error {
 	first := []byte("first")
 	_, err := p.objects.Put(ctx, key, objectstore.Bytes(first), true)
 	if errors.Is(err, objectstore.ErrUnsupported) {
-		p.lack(ClassC, "it does not know If-None-Match on a PUT")
+		p.lack(status.ClassC, "it does not know If-None-Match on a PUT")
 		_, err = p.objects.Put(ctx, key, objectstore.Bytes(first), false)
 		return err
 	}
@@ -144,9 +143,9 @@ func (p *probing) second(ctx context.Context, key string) error {
 	case getErr != nil:
 		return getErr
 	case !bytes.Equal(got, first):
-		p.lack(ClassC, "a second PUT with If-None-Match: * replaced the first")
+		p.lack(status.ClassC, "a second PUT with If-None-Match: * replaced the first")
 	case err == nil:
-		p.lack(ClassC, "a second PUT with If-None-Match: * was accepted")
+		p.lack(status.ClassC, "a second PUT with If-None-Match: * was accepted")
 	}
 	return nil
 }
@@ -169,13 +168,13 @@ func (p *probing) race(ctx context.Context) error {
 		if err == nil {
 			won++
 			if !bytes.Equal(got, racer(i)) {
-				p.lack(ClassC, "of %d PUTs with If-None-Match: * at once one was accepted and then replaced", racers)
+				p.lack(status.ClassC, "of %d PUTs with If-None-Match: * at once one was accepted and then replaced", racers)
 				return nil
 			}
 		}
 	}
 	if won > 1 {
-		p.lack(ClassC, "of %d PUTs with If-None-Match: * at once %d were accepted", racers, won)
+		p.lack(status.ClassC, "of %d PUTs with If-None-Match: * at once %d were accepted", racers, won)
 	}
 	return nil
 }
@@ -195,21 +194,27 @@ func (p *probing) completion(ctx context.Context, key string) error {
 	err = p.objects.Complete(ctx, key, id, []objectstore.Part{part}, true)
 	switch {
 	case err == nil:
-		p.lack(ClassB, "it ignores If-None-Match when an upload of parts is completed, so a large file may be sent twice")
+		p.lack(status.ClassB, "it ignores If-None-Match when an upload of parts is completed, so a large file may be sent twice")
 		return nil
 	case errors.Is(err, objectstore.ErrExists), errors.Is(err, objectstore.ErrConflict):
 		return p.objects.Abort(ctx, key, id)
 	case errors.Is(err, objectstore.ErrUnsupported):
-		p.lack(ClassB, "it does not know If-None-Match when an upload of parts is completed")
+		p.lack(status.ClassB, "it does not know If-None-Match when an upload of parts is completed")
 		return p.objects.Abort(ctx, key, id)
 	}
 	return errors.Join(err, p.objects.Abort(ctx, key, id))
 }
 
+// sameTime is how far apart two clocks may be that are about the same. Stores refuse requests when it is 15 minutes.
+const sameTime = time.Minute
+
 func (p *probing) attestation(ctx context.Context, key string) error {
 	o, err := p.objects.Head(ctx, key)
+	if ahead := time.Since(o.Date); err == nil && !o.Date.IsZero() && ahead.Abs() > sameTime {
+		p.probe.Ahead = ahead.Round(time.Second)
+	}
 	if err == nil && o.Checksum == "" {
-		p.lack(ClassB, "it attests no SHA-256 of what it holds: what was accepted is not attested")
+		p.lack(status.ClassB, "it attests no SHA-256 of what it holds: what was accepted is not attested")
 	}
 	return err
 }

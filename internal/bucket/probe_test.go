@@ -12,6 +12,7 @@ import (
 	"github.com/bundlewatch/bundlewatch/internal/backlog"
 	"github.com/bundlewatch/bundlewatch/internal/bundle"
 	"github.com/bundlewatch/bundlewatch/internal/shelf"
+	"github.com/bundlewatch/bundlewatch/internal/status"
 	"github.com/bundlewatch/bundlewatch/test/objectserver"
 )
 
@@ -20,18 +21,18 @@ func TestProbeClassifies(t *testing.T) {
 		name   string
 		spoil  func(*objectserver.Server)
 		claims bool
-		class  Class
+		class  status.Class
 		unfit  bool
 		lacks  string
 	}{
-		{"all", func(*objectserver.Server) {}, false, ClassA, false, ""},
-		{"completion ignored", func(s *objectserver.Server) { s.IgnoreCompleteConditions = true }, false, ClassB, false, "when an upload of parts is completed"},
-		{"nothing attested", func(s *objectserver.Server) { s.NoAttestation = true }, false, ClassB, false, "attests no SHA-256"},
-		{"PUT ignored", func(s *objectserver.Server) { s.IgnorePutConditions = true }, false, ClassC, true, "replaced the first"},
-		{"PUT not known", func(s *objectserver.Server) { s.UnknownConditions = true }, false, ClassC, true, "does not know If-None-Match"},
-		{"racers all win", func(s *objectserver.Server) { s.Racy = true }, false, ClassC, true, "at once"},
-		{"PUT ignored, claims", func(s *objectserver.Server) { s.IgnorePutConditions = true }, true, ClassC, false, "replaced the first"},
-		{"hash not looked at", func(s *objectserver.Server) { s.UncheckedHashes, s.NoAttestation = true, true }, true, ClassC, true, "not the signed one"},
+		{"all", func(*objectserver.Server) {}, false, status.ClassA, false, ""},
+		{"completion ignored", func(s *objectserver.Server) { s.IgnoreCompleteConditions = true }, false, status.ClassB, false, "when an upload of parts is completed"},
+		{"nothing attested", func(s *objectserver.Server) { s.NoAttestation = true }, false, status.ClassB, false, "attests no SHA-256"},
+		{"PUT ignored", func(s *objectserver.Server) { s.IgnorePutConditions = true }, false, status.ClassC, true, "replaced the first"},
+		{"PUT not known", func(s *objectserver.Server) { s.UnknownConditions = true }, false, status.ClassC, true, "does not know If-None-Match"},
+		{"racers all win", func(s *objectserver.Server) { s.Racy = true }, false, status.ClassC, true, "at once"},
+		{"PUT ignored, claims", func(s *objectserver.Server) { s.IgnorePutConditions = true }, true, status.ClassC, false, "replaced the first"},
+		{"hash not looked at", func(s *objectserver.Server) { s.UncheckedHashes, s.NoAttestation = true, true }, true, status.ClassC, true, "not the signed one"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := serve(t)
@@ -66,7 +67,7 @@ func TestProbeWithFaults(t *testing.T) {
 			var unfit *Unfit
 			require.False(t, errors.As(err, &unfit), "%s at call %d: %v", f, n, err)
 			if err == nil {
-				require.Equal(t, ClassA, p.Class, "%s at call %d", f, n)
+				require.Equal(t, status.ClassA, p.Class, "%s at call %d", f, n)
 			}
 		}
 	}
@@ -78,7 +79,7 @@ func TestProbeWithoutTheRightToDelete(t *testing.T) {
 	s.Deny = func(r *http.Request) bool { return r.Method == http.MethodDelete && r.URL.RawQuery == "" }
 	p, err := New(dial(t, s), Options{}).Probe(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, ClassA, p.Class)
+	require.Equal(t, status.ClassA, p.Class)
 }
 
 func destination(t *testing.T, s *objectserver.Server, name string) *Destination {
@@ -96,6 +97,7 @@ func local(t *testing.T, dir string) shelf.Bundle {
 func TestDestination(t *testing.T) {
 	s := serve(t)
 	d := destination(t, s, "a")
+	require.Nil(t, d.Probed())
 	b := local(t, pack(t, 1, "a", testPart))
 	has, err := d.Has(t.Context(), b)
 	require.NoError(t, err)
@@ -106,7 +108,9 @@ func TestDestination(t *testing.T) {
 	has, err = d.Has(t.Context(), b)
 	require.NoError(t, err)
 	require.True(t, has)
-	require.Contains(t, d.Describe(), "class A")
+	require.Equal(t, status.ClassA, d.Probed().Class)
+	require.WithinDuration(t, time.Now(), d.Probed().At, time.Minute)
+	require.False(t, d.Probed().Refused)
 	requireWhole(t, s)
 
 	other := local(t, pack(t, 2, "a", testPart))
@@ -133,6 +137,8 @@ func TestUnfitStoreGetsNothing(t *testing.T) {
 	_, err := d.Has(t.Context(), b)
 	require.ErrorContains(t, err, "class C")
 	require.ErrorContains(t, err, `conditional = "none"`)
+	require.True(t, d.Probed().Refused)
+	require.Equal(t, status.ClassC, d.Probed().Class)
 	count := s.Count()
 	require.Error(t, d.Send(t.Context(), b, func(int64) {}))
 	require.Equal(t, count, s.Count(), "it is not probed at each attempt")

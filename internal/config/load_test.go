@@ -368,12 +368,12 @@ func TestStores(t *testing.T) {
 	c, err := Parse("/c/bundlewatch.toml", store)
 	require.NoError(t, err)
 	require.Equal(t, []Store{{Name: "lab", Endpoint: "https://s3.example.org", Bucket: "bundles", Region: "us-east-1", PathStyle: true, PartSize: 64 << 20, Parallel: 8,
-		Conditional: ConditionalRequired, KeepLocal: -1}}, c.Stores)
+		Stall: 2 * time.Minute, Conditional: ConditionalRequired, KeepLocal: -1}}, c.Stores)
 	c, err = Parse("/c/bundlewatch.toml", store+"prefix = \"/x/y/\"\ncredentials = \"keys\"\nprofile = \"p\"\npath_style = false\nca_file = \"ca.pem\"\npart_size = \"8MiB\"\n"+
-		"parallel = 2\nrate = \"1MiB\"\nwatches = [\"w\"]\nconditional = \"none\"\nkeep_local = \"72h\"\nregion = \"eu\"\n")
+		"parallel = 2\nrate = \"1MiB\"\nstall = \"30s\"\nwatches = [\"w\"]\nconditional = \"none\"\nkeep_local = \"72h\"\nregion = \"eu\"\n")
 	require.NoError(t, err)
 	require.Equal(t, Store{Name: "lab", Endpoint: "https://s3.example.org", Bucket: "bundles", Prefix: "x/y", Region: "eu", Credentials: "/c/keys", Profile: "p", CAFile: "/c/ca.pem",
-		PartSize: 8 << 20, Parallel: 2, Rate: 1 << 20, Watches: []string{"w"}, Conditional: ConditionalNone, KeepLocal: 72 * time.Hour}, c.Stores[0])
+		PartSize: 8 << 20, Parallel: 2, Rate: 1 << 20, Stall: 30 * time.Second, Watches: []string{"w"}, Conditional: ConditionalNone, KeepLocal: 72 * time.Hour}, c.Stores[0])
 
 	for _, test := range []struct{ lines, want string }{
 		{"kind = \"gcs\"", `12: store.kind: found "gcs", expected "s3"`},
@@ -382,6 +382,7 @@ func TestStores(t *testing.T) {
 		{"conditional = \"nome\"", `12: store.conditional: found "nome", expected "required" or "none", did you mean "none"?`},
 		{"keep_local = \"soon\"", `12: store.keep_local: found "soon", expected "forever", or a duration in h, m or s, such as "72h"`},
 		{"prefix = \"a/../b\"", `12: store.prefix: found "a/../b", expected a folder, without empty segments, "." and ".."`},
+		{"stall = \"1ms\"", `12: store.stall: found "1ms", expected at least "1s"`},
 		{"secret = \"x\"", `12: store.secret: found an unknown key`},
 		{"[[store]]\nname = \"lab\"\nendpoint = \"https://h\"\nbucket = \"b\"", `13: store.name: found "lab", the name of an earlier [[store]], expected a name of its own`},
 		{"[[push]]\nname = \"lab\"\nkind = \"oci\"\nrepository = \"h/r\"", `13: push.name: found "lab", the name of an earlier [[store]], expected a name of its own`},

@@ -28,7 +28,7 @@ secret_file = "/s"
 `)
 	require.NoError(t, err)
 	require.EqualValues(t, 2<<30, c.Artifacts.Budget)
-	require.Equal(t, Alerts{StalledIntervals: 3, StalledLeast: 10 * time.Minute}, c.Alerts)
+	require.Equal(t, Alerts{StalledIntervals: 3, StalledLeast: 10 * time.Minute, DestinationDown: 15 * time.Minute, DestinationBehind: 24 * time.Hour}, c.Alerts)
 	require.Equal(t, []Notify{
 		{Name: "page", Events: []NotifyEvent{NotifyAlert, NotifyRefusal}, Watches: []string{"w"}, Command: []string{"/etc/bin/page", "--now", ""}, Timeout: 2 * time.Second, Queue: 256},
 		{Name: "hook", Events: []NotifyEvent{NotifyPublish}, URLFile: "/etc/hook.url", SecretFile: "/s", Timeout: 10 * time.Second, Retries: 8, Queue: 256},

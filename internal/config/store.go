@@ -17,13 +17,14 @@ type Store struct {
 	Bucket      string
 	Prefix      string // without slashes at its ends; "" for the top of the bucket
 	Region      string
-	Credentials string // absolute path of a file as AWS tools have it; "" for the usual chain
-	Profile     string // in that file; "" for the usual one
-	PathStyle   bool   // the bucket is in the path of URLs, not in the host name
-	CAFile      string // absolute path of certificates in PEM that are trusted, too; "" for none
-	PartSize    int64  // bytes of the parts of a large archive
-	Parallel    int    // files or parts of them that are sent at the same time
-	Rate        int64  // bytes per second that are sent; 0 for no limit
+	Credentials string        // absolute path of a file as AWS tools have it; "" for the usual chain
+	Profile     string        // in that file; "" for the usual one
+	PathStyle   bool          // the bucket is in the path of URLs, not in the host name
+	CAFile      string        // absolute path of certificates in PEM that are trusted, too; "" for none
+	PartSize    int64         // bytes of the parts of a large archive
+	Parallel    int           // files or parts of them that are sent at the same time
+	Rate        int64         // bytes per second that are sent; 0 for no limit
+	Stall       time.Duration // without a byte moving, after which a request is given up
 	Watches     []string
 	Conditional Conditional
 	// KeepLocal is how long the local archive stays once the store has the bundle; negative for ever.
@@ -77,6 +78,7 @@ var storeTable = tableDoc{
 		},
 		{name: "parallel", kind: "integer", initial: "8", meaning: "How many files or parts of them are sent at the same time, of as many bundles at most. From 1 to 64."},
 		{name: "rate", kind: "size", initial: "0", meaning: "How many bytes are sent in a second, such as `\"50MiB\"`. `\"0\"` is no limit."},
+		{name: "stall", kind: "duration", initial: "2m", meaning: "How long nothing may move in a request before it is given up and made again."},
 		{name: "watches", kind: "array of strings", meaning: "Names of the watches whose bundles go there. Without it all."},
 		{
 			name: "conditional", kind: "string", initial: "required",
@@ -124,6 +126,7 @@ func readStore(s section, cfg *Config) Store {
 	}
 	st.Parallel = int(s.integer("parallel", 1, 64))
 	st.Rate, _ = s.size("rate")
+	st.Stall = s.duration("stall", time.Second)
 	st.Watches = s.watchNames("watches", cfg)
 	s.choice("conditional", &st.Conditional)
 	st.KeepLocal = s.keepLocal("keep_local")

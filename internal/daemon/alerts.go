@@ -1,11 +1,13 @@
 package daemon
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/bundlewatch/bundlewatch/internal/config"
 	"github.com/bundlewatch/bundlewatch/internal/status"
 )
 
@@ -19,8 +21,8 @@ const (
 
 // alertID tells alerts apart.
 type alertID struct {
-	name       status.AlertName
-	watch, run string
+	name                    status.AlertName
+	watch, run, destination string
 }
 
 // alarm is an alert that was raised.
@@ -36,7 +38,7 @@ type alarms map[alertID]*alarm
 // update takes in what holds now, and returns what is new and what is over.
 func (a alarms) update(holds []status.Alert, now time.Time) (events []Event) {
 	for _, h := range holds {
-		id := alertID{h.Name, h.Watch, h.Run}
+		id := alertID{h.Name, h.Watch, h.Run, h.Destination}
 		known := a[id]
 		if known == nil {
 			if len(a) >= maxAlertTexts {
@@ -58,23 +60,25 @@ func (a alarms) update(holds []status.Alert, now time.Time) (events []Event) {
 	return events
 }
 
-func (e Event) sortKey() string { return e.Alert + "\x00" + e.Watch + "\x00" + e.run }
+func (e Event) sortKey() string {
+	return e.Alert + "\x00" + e.Watch + "\x00" + e.run + "\x00" + e.Destination
+}
 
 func alertEvent(k Kind, id alertID, text string, since time.Time) Event {
-	return Event{Kind: k, Alert: string(id.name), Watch: id.watch, Reason: text, run: id.run, since: since}
+	return Event{Kind: k, Alert: string(id.name), Watch: id.watch, Destination: id.destination, Reason: text, run: id.run, since: since}
 }
 
 // shown are the alerts that hold, the oldest first.
 func (a alarms) shown(now time.Time) []status.Alert {
 	all := make([]status.Alert, 0, len(a))
 	for id, known := range a {
-		all = append(all, status.Alert{Name: id.name, Watch: id.watch, Run: clip(id.run), Text: clip(known.text), Since: *back(now, known.since)})
+		all = append(all, status.Alert{Name: id.name, Watch: id.watch, Run: clip(id.run), Destination: id.destination, Text: clip(known.text), Since: *back(now, known.since)})
 	}
 	slices.SortFunc(all, func(x, y status.Alert) int {
 		if c := x.Since.Compare(y.Since); c != 0 {
 			return c
 		}
-		return strings.Compare(string(x.Name)+"\x00"+x.Watch+"\x00"+x.Run, string(y.Name)+"\x00"+y.Watch+"\x00"+y.Run)
+		return cmp.Or(cmp.Compare(x.Name, y.Name), cmp.Compare(x.Watch, y.Watch), cmp.Compare(x.Run, y.Run), cmp.Compare(x.Destination, y.Destination))
 	})
 	return all
 }
@@ -101,6 +105,9 @@ func (d *Daemon) conditions(s *status.Snapshot, now time.Time) []status.Alert {
 		}
 	}
 	d.roomConditions(s, add)
+	for i := range s.Destinations {
+		all = append(all, destinationConditions(&s.Destinations[i], d.config.Alerts, now)...)
+	}
 	switch call := d.vigil.callOf("retention"); {
 	case call != nil:
 		add(status.AlertRetention, "", "retention hangs in %q of %q", call.Op, call.Path)
@@ -169,4 +176,25 @@ func (d *Daemon) roomConditions(s *status.Snapshot, add func(status.AlertName, s
 	case s.Artifacts.Fault != "":
 		add(status.AlertArtifacts, "", "bundles cannot be written: %s", status.Plain(s.Artifacts.Fault))
 	}
+}
+
+// destinationConditions are about a place that bundles go to.
+func destinationConditions(t *status.Destination, limits config.Alerts, now time.Time) (all []status.Alert) {
+	add := func(name status.AlertName, format string, args ...any) {
+		all = append(all, status.Alert{Name: name, Destination: t.Name, Text: fmt.Sprintf(format, args...)})
+	}
+	switch {
+	case t.Probe != nil && t.Probe.Refused:
+		add(status.AlertDestinationClass, "nothing is sent there: class %s: %s", t.Probe.Class, status.Plain(strings.Join(t.Probe.Lacks, "; ")))
+	case t.Since != nil && now.Sub(*t.Since) >= limits.DestinationDown:
+		add(status.AlertDestinationDown, "it cannot be used: %s", status.Plain(t.Error))
+	}
+	if t.Oldest != nil && now.Sub(t.Oldest.Published) >= limits.DestinationBehind {
+		add(status.AlertDestinationBehind, "%s %s was published %s and is not there; %d bundles (%s) wait", t.Oldest.Watch, status.Plain(t.Oldest.Key),
+			t.Oldest.Published.Format(time.RFC3339), t.Pending, status.Size(t.PendingBytes))
+	}
+	if t.Conflicts > 0 {
+		add(status.AlertDestinationConflict, "it holds other content under the names of %d bundles", t.Conflicts)
+	}
+	return all
 }

@@ -240,6 +240,52 @@ func TestAlarms(t *testing.T) {
 	require.Len(t, a.update(storm, later.Add(2*alertLingers)), maxAlertTexts-1)
 }
 
+// Alerts of two destinations are two.
+func TestAlarmsOfDestinations(t *testing.T) {
+	now := time.Now()
+	a := make(alarms)
+	holds := []status.Alert{{Name: status.AlertDestinationDown, Destination: "lab", Text: "x"}, {Name: status.AlertDestinationDown, Destination: "hub", Text: "y"}}
+	require.Equal(t, []Event{
+		{Kind: AlertRaised, Alert: "destination_down", Destination: "hub", Reason: "y", since: now},
+		{Kind: AlertRaised, Alert: "destination_down", Destination: "lab", Reason: "x", since: now},
+	}, a.update(holds, now))
+	require.Equal(t, "hub", a.shown(now)[0].Destination)
+}
+
+func TestDestinationConditions(t *testing.T) {
+	now := time.Now()
+	ago := func(d time.Duration) *time.Time { at := now.Add(-d); return &at }
+	limits := config.Alerts{DestinationDown: time.Minute, DestinationBehind: time.Hour}
+	for _, c := range []struct {
+		name string
+		of   status.Destination
+		want map[status.AlertName]string
+	}{
+		{"well", status.Destination{Pending: 1, Oldest: &status.Unsent{Published: *ago(time.Minute)}, Probe: &status.Probe{Class: status.ClassA}}, nil},
+		{"down for a moment", status.Destination{Error: "no route", Since: ago(time.Second)}, nil},
+		{"not listed", status.Destination{Error: "list the local bundles: denied"}, nil},
+		{"down", status.Destination{Error: "no route\x1b", Since: ago(time.Minute)}, map[status.AlertName]string{status.AlertDestinationDown: `it cannot be used: no route\x1b`}},
+		{"class", status.Destination{Error: "class C", Since: ago(time.Hour), Probe: &status.Probe{Class: status.ClassC, Refused: true, Lacks: []string{"replaced", "all won"}}},
+			map[status.AlertName]string{status.AlertDestinationClass: "nothing is sent there: class C: replaced; all won"}},
+		{"class that is accepted", status.Destination{Probe: &status.Probe{Class: status.ClassC, Lacks: []string{"replaced"}}}, nil},
+		{"behind", status.Destination{Pending: 3, PendingBytes: 2048, Oldest: &status.Unsent{Watch: "w", Key: "r/1", Published: *ago(2 * time.Hour)}},
+			map[status.AlertName]string{status.AlertDestinationBehind: "w r/1 was published " + ago(2*time.Hour).Format(time.RFC3339) + " and is not there; 3 bundles (2.0 KiB) wait"}},
+		{"conflict", status.Destination{Conflicts: 2, Refused: 1}, map[status.AlertName]string{status.AlertDestinationConflict: "it holds other content under the names of 2 bundles"}},
+	} {
+		c.of.Name = "lab"
+		got := map[status.AlertName]string{}
+		for _, a := range destinationConditions(&c.of, limits, now) {
+			require.Equal(t, "lab", a.Destination)
+			require.Empty(t, a.Watch)
+			got[a.Name] = a.Text
+		}
+		require.Len(t, got, len(c.want), c.name)
+		for name, text := range c.want {
+			require.Equal(t, text, got[name], c.name)
+		}
+	}
+}
+
 // What is told is what happened, in words that steer no terminal.
 func TestMessages(t *testing.T) {
 	since := time.Unix(1_700_000_000, 0)
@@ -253,6 +299,7 @@ func TestMessages(t *testing.T) {
 		{Event{Kind: Expired, Watch: "w", Key: "r/1"}, "waits too long: w r/1"},
 		{Event{Kind: Pruned, Watch: "w", Key: "r/1", Reason: "old", Bytes: 10}, "archive pruned: w r/1 (10 B): old"},
 		{Event{Kind: AlertRaised, Alert: "budget", Reason: "full", since: since}, "alert: budget: full"},
+		{Event{Kind: AlertRaised, Alert: "destination_down", Destination: "lab", Reason: "no route", since: since}, "alert: destination_down of lab: no route"},
 		{Event{Kind: AlertCleared, Alert: "root_gone", Watch: "w", Reason: "away", since: since}, "alert over: root_gone of w: away"},
 	} {
 		event, ok := notifyEvents[c.event.Kind]
@@ -261,6 +308,7 @@ func TestMessages(t *testing.T) {
 		require.Equal(t, c.text, m.Text)
 		require.Equal(t, c.event.Alert != "", m.Alert != nil)
 		require.Equal(t, c.event.Key, m.Key)
+		require.Equal(t, c.event.Destination, m.Destination)
 	}
 	require.Equal(t, "cleared", string(message(config.NotifyAlert, Event{Kind: AlertCleared}).Alert.State))
 }

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -52,7 +53,7 @@ func (d *Daemon) herald(e Event) {
 }
 
 func message(event config.NotifyEvent, e Event) notify.Message {
-	m := notify.Message{Event: event, Text: status.Plain(clip(e.sentence())), Watch: e.Watch, Run: e.run, Key: e.Key, Role: e.Role, Path: e.Path,
+	m := notify.Message{Event: event, Text: status.Plain(clip(e.sentence())), Watch: e.Watch, Run: e.run, Key: e.Key, Role: e.Role, Path: e.Path, Destination: e.Destination,
 		Reason: clip(e.Reason), Bytes: e.Bytes, Tensors: e.Tensors, Seconds: e.Seconds}
 	for _, w := range e.Waits {
 		m.Waits = append(m.Waits, clip(w))
@@ -82,8 +83,8 @@ func (e Event) sentence() string {
 		return fmt.Sprintf("archive pruned: %s (%s): %s", set, status.Size(e.Bytes), e.Reason)
 	}
 	about := e.Alert
-	if e.Watch != "" {
-		about += " of " + e.Watch
+	if of := cmp.Or(e.Watch, e.Destination); of != "" {
+		about += " of " + of
 	}
 	if e.Kind == AlertCleared {
 		return "alert over: " + about + ": " + e.Reason

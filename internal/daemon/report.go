@@ -209,6 +209,8 @@ func (d *Daemon) problems(s *status.Snapshot) []string {
 			add("sending to %s fails: %s", t.Name, t.Error)
 		case t.Conflicts+t.Refused > 0:
 			add("%s takes %d bundles not", t.Name, t.Conflicts+t.Refused)
+		case t.Probe != nil && t.Probe.ClockAhead != 0:
+			add("%s: %s", t.Name, status.ClockText(t.Probe.ClockAhead))
 		}
 	}
 	if s.HTTP.Error != "" {

@@ -38,7 +38,7 @@ func OpenStore(s config.Store, uploads string) (*bucket.Bucket, error) {
 		limit = rate.NewLimiter(rate.Limit(s.Rate), burst)
 	}
 	objects, err := objectstore.Open(objectstore.Options{Endpoint: s.Endpoint, Bucket: s.Bucket, Region: s.Region, PathStyle: s.PathStyle, CAFile: s.CAFile,
-		Credentials: s.Credentials, Profile: s.Profile, Rate: limit})
+		Credentials: s.Credentials, Profile: s.Profile, Rate: limit, Patience: objectstore.Patience{Stall: s.Stall}})
 	if err != nil {
 		return nil, fmt.Errorf("open store %q: %w", s.Name, err)
 	}

@@ -138,7 +138,7 @@ func (c *Client) Again(ctx context.Context, do func() error) error {
 		if errors.Is(err, ErrKeys) && try == 1 && c.keys.renew() {
 			continue // they may have been changed since they were read
 		}
-		if err == nil || try >= c.patience.Tries || !IsTransient(err) {
+		if err == nil || try >= c.patience.Tries || !IsTransient(err) || errors.Is(err, ErrStalled) && try >= stalledTries {
 			return err
 		}
 		if waitErr := sleep(ctx, rand.N(wait)+1); waitErr != nil {
@@ -147,6 +147,9 @@ func (c *Client) Again(ctx context.Context, do func() error) error {
 		wait = min(2*wait, c.patience.Longest)
 	}
 }
+
+// stalledTries is how often what stalls is tried: each costs a long wait.
+const stalledTries = 2
 
 func sleep(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)

@@ -26,14 +26,14 @@ var (
 	ErrNoKeys      = errors.New("there are no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or credentials in the config")
 	ErrClock       = errors.New("the clock of this host differs too much from that of the store: set it (timedatectl)")
 	ErrRegion      = errors.New("the bucket is in another region: correct region in the config")
-	ErrNotS3       = errors.New("what answers is no S3-compatible store: correct endpoint in the config")
-	ErrFull        = errors.New("the store is full, or a quota is used up")
+	ErrNotS3       = errors.New("what answers is no S3-compatible store: correct endpoint in the config, or look at the proxy on the way")
+	ErrFull        = errors.New("the store is full, or a quota is used up: make room there")
 	ErrBusy        = errors.New("the store is busy or has a fault")
 	ErrHash        = errors.New("the bytes that arrived are not those that were sent")
 	ErrUntrusted   = errors.New("the certificate of the store is not trusted: set ca_file in the config to that of its authority")
 	ErrUnsupported = errors.New("the store does not know this request")
-	ErrUnreachable = errors.New("the store cannot be reached")
-	ErrStalled     = errors.New("nothing moved for too long")
+	ErrUnreachable = errors.New("the store cannot be reached: look at endpoint in the config and at the network, for a service also at its drop-in store.conf")
+	ErrStalled     = errors.New("nothing moved for too long: the store or the network on the way hangs")
 	ErrRefused     = errors.New("the store refused the request")
 )
 
@@ -104,7 +104,7 @@ func (c *Client) fail(ctx context.Context, op, key string, err error) error {
 		e.Kind = kindOf(answer)
 		e.Cause = nil // its message may hold anything, and the code says it
 	case errors.Is(context.Cause(ctx), ErrStalled):
-		e.Kind, e.Cause = ErrStalled, nil
+		e.Kind, e.Cause = c.stalled(), nil
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	default:
@@ -112,6 +112,8 @@ func (c *Client) fail(ctx context.Context, op, key string, err error) error {
 	}
 	return e
 }
+
+func (c *Client) stalled() error { return fmt.Errorf("%w (%v)", ErrStalled, c.patience.Stall) }
 
 var codes = map[string]error{
 	"NoSuchKey": ErrMissing, "NotFound": ErrMissing, "NoSuchUpload": ErrNoUpload, "NoSuchBucket": ErrNoBucket,

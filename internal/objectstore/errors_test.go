@@ -86,7 +86,7 @@ func TestEachFailureIsToldForWhatItIs(t *testing.T) {
 
 func TestClockIsToldWithTheDifference(t *testing.T) {
 	s, c := serve(t)
-	s.Now = func() time.Time { return time.Now().Add(-time.Hour) }
+	s.SetClock(-time.Hour)
 	err := put(t, c, "k", Bytes([]byte("x")), true)
 	require.ErrorIs(t, err, ErrClock)
 	require.ErrorContains(t, err, "1h0m")

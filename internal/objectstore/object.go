@@ -140,7 +140,7 @@ func (c *Client) Get(ctx context.Context, key string, most int64) (data []byte, 
 func (c *Client) broken(op, key string, err error) error {
 	kind, cause := ErrUnreachable, err
 	if errors.Is(err, ErrStalled) {
-		kind, cause = ErrStalled, nil
+		kind, cause = c.stalled(), nil
 	}
 	return &Error{Op: op, Bucket: c.bucket, Key: key, Kind: kind, Cause: cause}
 }

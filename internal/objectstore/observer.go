@@ -107,6 +107,7 @@ func (s slow) Read(b []byte) (int, error) {
 	b = b[:min(len(b), most)]
 	n, err := s.r.Read(b)
 	if n > 0 && s.client.limit != nil {
+		s.stall.Stop() // a slow pace of our own is no stall
 		if err := s.client.limit.WaitN(s.Context, n); err != nil {
 			return 0, err
 		}

@@ -19,7 +19,7 @@ type part struct {
 }
 
 // partNames are the sections in the order of the page, each of a template of its own.
-var partNames = []string{"state", "packs", "waiting", "runs", "roots", "refusals", "disk", "tidy"}
+var partNames = []string{"state", "packs", "waiting", "runs", "roots", "destinations", "refusals", "disk", "tidy"}
 
 // frontCache holds the sections for as long as they are as new as the snapshot can be.
 type frontCache struct {
@@ -90,6 +90,7 @@ type view struct {
 	Waiting  []setView
 	LeftOut  int // sets that wait and are not shown
 	Roots    []rootView
+	Sent     []destinationView
 	Newest   []bundleView
 	Refused  folded[refusalView]
 	Moved    folded[strayView]
@@ -199,6 +200,9 @@ func (s *Site) look() *view {
 	}
 	for i := range last.Watches {
 		v.Roots = append(v.Roots, viewRoot(&last.Watches[i], now))
+	}
+	for i := range last.Destinations {
+		v.Sent = append(v.Sent, viewDestination(&last.Destinations[i], now))
 	}
 	v.Waiting, v.LeftOut = waiting(last)
 	for _, b := range last.Bundles {

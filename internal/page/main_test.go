@@ -73,6 +73,16 @@ func busy(text string) *status.Snapshot {
 			{Watch: "polled", Key: "new"}, {Watch: "polled", Key: "stuck", Bytes: 1, Total: 2, Stalled: true, In: &status.Call{Op: "op " + text}}},
 		Bundles:  []status.Bundle{{Watch: "w", Key: "done " + text, Path: "/a/" + text + "/w/k", Bytes: 5 << 20, Seconds: 2, At: then}},
 		Refusals: []status.Refusal{{Watch: "w", Key: "r " + text, Role: "m", Path: "/r/" + text, Reason: "reason " + text, At: then}},
+		Destinations: []status.Destination{
+			{Name: "lab " + text, Kind: "s3", Address: "s3://b/" + text, Pending: 3, PendingBytes: 5 << 30, Unchecked: 1200, Rate: 20 << 20, ETA: 249, Sent: 7, SentBytes: 9 << 20, Failures: 2,
+				Oldest:  &status.Unsent{Watch: "w", Key: "oldest " + text, Published: then},
+				Sending: []status.Sending{{Watch: "w", Key: "goes " + text, Bytes: 40, Total: 100}},
+				Probe:   &status.Probe{Class: status.ClassB, At: then, Lacks: []string{"it lacks " + text, "and more"}},
+				Error:   "error " + text, Since: &then, Retry: new(noon.Add(2 * time.Minute)), Conflicts: 1, Refused: 1,
+				Refusals: []status.Unsendable{{Watch: "w", Key: "taken " + text, Conflict: true, Reason: "digests " + text, At: then}, {Watch: "w", Key: "hurt", Reason: "damaged", At: then}}},
+			{Name: "hub", Kind: "oci", Address: "registry.example/m", Listed: true},
+			{Name: "new", Kind: "s3", Address: "s3://n", Listed: true, Pending: 1, PendingBytes: 1},
+		},
 		Strays: []status.Stray{{Event: "tidied", Root: "/t", From: "/t/" + text, To: "/t/reports/" + text, Bytes: 12, At: then},
 			{Event: "tidy_root_gone", Root: "/gone/" + text, Reason: "why " + text, At: then}},
 	}

@@ -109,12 +109,32 @@ func TestFrontPageShowsEverything(t *testing.T) {
 		`<progress max="100" value="30" aria-label="Packing pack x">30 %</progress>`, "at 10 B/s", "7 s to go", `<progress aria-label="Packing new"></progress>`, "a call to op x does not come back",
 		"waits x", "7 more sets", ">expired<", "not there", "gone x", "has not come back for 31 s", "which leads to", "degraded x", "2 file systems in the tree",
 		"9 known, 5 published, 3 waiting, 1 packing", "reason x", "/t/reports/x", "root gone", "why x", "1.0 GiB", "75 %", "must stay free", "alert x", ">stalled<", "growing by 3.0 GiB a day, 1.2 days until less than the floor is free",
+		"lab x", "s3://b/x", ">fails<", "error x", ", tried again in 2 min", "3 bundles, 5.0 GiB; 1\u202f200 to be asked for; not every bundle was looked at yet", "oldest x", "20.0 MiB/s, 4 min 9 s to go",
+		"7 bundles, 9.0 MiB since the start; 2 failed attempts", "1 conflict, 1 refused", "B: <bdi>it lacks x; and more</bdi>", "last probe", "taken x", "digests x", ">conflict<", ">refused<", "damaged",
+		`<progress max="100" value="40" aria-label="Sending goes x">40 %</progress>`, ">has all<", ">behind<", "none yet",
 		`<noscript><meta http-equiv="refresh" content="10"></noscript>`, `<html lang="en">`, `<main id="main">`,
 	} {
 		require.Contains(t, text, want)
 	}
 	require.Less(t, strings.Index(text, ">old<"), strings.Index(text, "key x"), "those that wait longest come first")
 	require.NotContains(t, text, "is packed", "what is packed does not wait")
+}
+
+func TestDestinationsStand(t *testing.T) {
+	for want, d := range map[string]status.Destination{
+		"ok has all":       {Listed: true},
+		"warn being asked": {Listed: true, Unchecked: 1},
+		"warn behind":      {Listed: true, Pending: 1},
+		"ok sending":       {Listed: true, Pending: 1, Sending: []status.Sending{{}}},
+		"warn refuses":     {Listed: true, Pending: 1, Refused: 1},
+		"warn conflict":    {Listed: true, Conflicts: 1, Refused: 1},
+		"bad fails":        {Conflicts: 1, Error: "down"},
+		"bad not used":     {Error: "class C", Probe: &status.Probe{Class: status.ClassC, Refused: true}},
+	} {
+		mood, word := standing(&d)
+		require.Equal(t, want, mood+" "+word)
+	}
+	require.Contains(t, body(t, newSite(t, "", &status.Snapshot{Ready: true}), "/"), "None is set: bundles stay in the artifact directory.")
 }
 
 func TestMoods(t *testing.T) {

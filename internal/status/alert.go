@@ -22,21 +22,28 @@ const (
 	AlertRetention    AlertName = "retention"     // rules cannot be applied
 	AlertConfig       AlertName = "config"        // a reload was refused
 	AlertNotify       AlertName = "notify"        // a [[notify]] block cannot deliver
+
+	AlertDestinationDown     AlertName = "destination_down"     // it cannot be used for long
+	AlertDestinationBehind   AlertName = "destination_behind"   // it has not got a bundle that was published long ago
+	AlertDestinationConflict AlertName = "destination_conflict" // it holds other content under the name of a bundle
+	AlertDestinationClass    AlertName = "destination_class"    // it is not used because of what a probe found
 )
 
-// watchAlerts are about a watch, otherAlerts about none.
+// watchAlerts are about a watch, destinationAlerts about a destination, otherAlerts about none.
 var (
-	watchAlerts = []AlertName{AlertRunStalled, AlertRefusal, AlertRootGone, AlertRootHung, AlertRootDegraded, AlertPackStalled}
-	otherAlerts = []AlertName{AlertFreeSpace, AlertBudget, AlertArtifacts, AlertRetention, AlertConfig, AlertNotify}
+	watchAlerts       = []AlertName{AlertRunStalled, AlertRefusal, AlertRootGone, AlertRootHung, AlertRootDegraded, AlertPackStalled}
+	destinationAlerts = []AlertName{AlertDestinationDown, AlertDestinationBehind, AlertDestinationConflict, AlertDestinationClass}
+	otherAlerts       = []AlertName{AlertFreeSpace, AlertBudget, AlertArtifacts, AlertRetention, AlertConfig, AlertNotify}
 )
 
 // Alert is something that a person should look at, as long as it holds.
 type Alert struct {
-	Name  AlertName `json:"name"`
-	Watch string    `json:"watch,omitempty"`
-	Run   string    `json:"run,omitempty"`
-	Text  string    `json:"text"`
-	Since time.Time `json:"since"`
+	Name        AlertName `json:"name"`
+	Watch       string    `json:"watch,omitempty"`
+	Run         string    `json:"run,omitempty"`
+	Destination string    `json:"destination,omitempty"`
+	Text        string    `json:"text"`
+	Since       time.Time `json:"since"`
 }
 
 // Stalled is a run that is active and brings no set.
@@ -107,17 +114,26 @@ func perTarget(value func(n *Notify) float64) func(*Snapshot, func(float64, ...s
 
 // countAlerts sets a value for every alert that there can be.
 func countAlerts(s *Snapshot, set func(float64, ...string)) {
-	counts := make(map[[2]string]int)
-	for _, a := range s.Alerts {
-		counts[[2]string{string(a.Name), a.Watch}]++
+	type series struct {
+		name               AlertName
+		watch, destination string
 	}
+	counts := make(map[series]int)
+	for _, a := range s.Alerts {
+		counts[series{a.Name, a.Watch, a.Destination}]++
+	}
+	count := func(of series) { set(float64(counts[of]), string(of.name), of.watch, of.destination) }
 	for _, name := range otherAlerts {
-		set(float64(counts[[2]string{string(name), ""}]), string(name), "")
+		count(series{name: name})
 	}
 	for _, name := range watchAlerts {
 		for i := range s.Watches {
-			watch := s.Watches[i].Name
-			set(float64(counts[[2]string{string(name), watch}]), string(name), watch)
+			count(series{name: name, watch: s.Watches[i].Name})
+		}
+	}
+	for _, name := range destinationAlerts {
+		for i := range s.Destinations {
+			count(series{name: name, destination: s.Destinations[i].Name})
 		}
 	}
 }
@@ -158,7 +174,7 @@ var operatorGauges = []gauge{
 		})},
 	{family{"bundlewatch_retention_failing", nil, "Whether rules could not be applied by the last pass."}, gaugeValue,
 		one(func(s *Snapshot) float64 { return truth(s.Retention != nil && s.Retention.Failing != "") })},
-	{family{"bundlewatch_alerts", []string{"alert", "watch"}, "Alerts that hold, by name; watch is empty for those that concern none."}, gaugeValue, countAlerts},
+	{family{"bundlewatch_alerts", []string{"alert", "watch", "destination"}, "Alerts that hold, by name; watch and destination are empty for those that concern none."}, gaugeValue, countAlerts},
 	{family{"bundlewatch_notify_queue", targetLabel, "Messages that wait to be delivered."}, gaugeValue,
 		perTarget(func(n *Notify) float64 { return float64(n.Queued) })},
 	{family{"bundlewatch_notify_failing", targetLabel, "Whether the last attempt to deliver failed."}, gaugeValue,

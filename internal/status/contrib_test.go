@@ -55,7 +55,7 @@ func checkQuery(t *testing.T, query string, all map[string][]string) (labels []s
 			require.Contains(t, all[f[1]], m[1], "%s has no such label, in %s", f[1], query)
 			if m[1] == "alert" && alertValue.MatchString(m[2]) {
 				for _, name := range strings.Split(m[2], "|") {
-					require.Contains(t, slices.Concat(watchAlerts, otherAlerts), AlertName(name), query)
+					require.Contains(t, slices.Concat(watchAlerts, destinationAlerts, otherAlerts), AlertName(name), query)
 				}
 			}
 		}
@@ -149,17 +149,16 @@ func TestRulesAskForWhatThereIs(t *testing.T) {
 func TestAlertPageIsComplete(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "alerts.md"))
 	require.NoError(t, err)
-	rows := regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\| (yes)? ?\\|").FindAllStringSubmatch(string(page), -1)
-	got := make(map[string]bool)
+	rows := regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\| (watch|destination)? ?\\|").FindAllStringSubmatch(string(page), -1)
+	got := make(map[string]string)
 	for _, row := range rows {
-		got[row[1]] = row[2] == "yes"
+		got[row[1]] = row[2]
 	}
-	want := make(map[string]bool)
-	for _, name := range watchAlerts {
-		want[string(name)] = true
-	}
-	for _, name := range otherAlerts {
-		want[string(name)] = false
+	want := make(map[string]string)
+	for of, names := range map[string][]AlertName{"watch": watchAlerts, "destination": destinationAlerts, "": otherAlerts} {
+		for _, name := range names {
+			want[string(name)] = of
+		}
 	}
 	require.Equal(t, want, got)
 }
@@ -167,7 +166,7 @@ func TestAlertPageIsComplete(t *testing.T) {
 // A metric that is not there is found.
 func TestQueriesAreChecked(t *testing.T) {
 	all := offered(t)
-	require.Equal(t, []string{"job", "instance", "alert", "watch"}, checkQuery(t, `bundlewatch_alerts{alert="budget"} > 0`, all))
+	require.Equal(t, []string{"job", "instance", "alert", "destination", "watch"}, checkQuery(t, `bundlewatch_alerts{alert="budget"} > 0`, all))
 	require.NotContains(t, all, "bundlewatch_nothing")
 	require.Contains(t, all["bundlewatch_set_latency_seconds_bucket"], "le")
 }

@@ -1,6 +1,8 @@
 package status
 
 import (
+	"fmt"
+	"math"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -11,8 +13,8 @@ type Destination struct {
 	Name    string `json:"name"`
 	Kind    string `json:"kind"`
 	Address string `json:"address"`
-	// Note is what the destination says of itself, such as what it was seen to be capable of.
-	Note string `json:"note,omitempty"`
+	// Probe is the last one that a store answered; none before it, and of a registry.
+	Probe *Probe `json:"probe,omitempty"`
 	// Listed tells that the whole artifact directory was looked at, so that nothing is missing in the numbers.
 	Listed bool `json:"listed"`
 	// Unchecked are the bundles of which it is not known yet whether the destination holds them.
@@ -35,6 +37,41 @@ type Destination struct {
 	Conflicts int          `json:"conflicts"`
 	Refused   int          `json:"refused"`
 	Refusals  []Unsendable `json:"refusals,omitempty"`
+}
+
+// Class is what a store can be relied on for: docs/store.md.
+type Class string
+
+// The classes.
+const (
+	ClassA Class = "A" // everything that was asked for
+	ClassB Class = "B" // names are safe; a condition on large objects, or attested checksums, are missing
+	ClassC Class = "C" // a second name may replace the first
+)
+
+var classes = []Class{ClassA, ClassB, ClassC}
+
+// Probe is what a store was seen to do.
+type Probe struct {
+	Class Class     `json:"class"`
+	At    time.Time `json:"at"`
+	Lacks []string  `json:"lacks,omitempty"` // what keeps it from class A
+	// ClockAhead is by how many seconds the clock of this host is ahead of the store's; 0 when they are about the same.
+	ClockAhead float64 `json:"clock_ahead_seconds,omitempty"`
+	// Refused tells that nothing is sent there because of it.
+	Refused bool `json:"refused"`
+}
+
+// ClockText says for people that the clocks of host and store differ, "" when they do not.
+func ClockText(ahead float64) string {
+	of := time.Duration(math.Abs(ahead)) * time.Second
+	switch {
+	case ahead > 0:
+		return fmt.Sprintf("the clock of this host is %v ahead of that of the store: set it (timedatectl), beyond 15 minutes nothing is taken", of)
+	case ahead < 0:
+		return fmt.Sprintf("the clock of this host is %v behind that of the store: set it (timedatectl), beyond 15 minutes nothing is taken", of)
+	}
+	return ""
 }
 
 // Unsent is a bundle that has not gone yet.
@@ -90,6 +127,33 @@ var destinationGauges = []gauge{
 				return 0
 			}
 			return stamp(&d.Oldest.Published)
+		})},
+	{family{"bundlewatch_destination_bytes_per_second", destinationLabel, "Bytes that are sent in a second, over the last half minute."}, prometheus.GaugeValue,
+		perDestination(func(d *Destination) float64 { return float64(d.Rate) })},
+	{family{"bundlewatch_destination_eta_seconds", destinationLabel, "Seconds until nothing is pending at that rate; 0 when nothing is, -1 when it cannot be told."}, prometheus.GaugeValue,
+		perDestination(func(d *Destination) float64 {
+			if d.Pending > 0 && d.ETA == 0 {
+				return -1
+			}
+			return d.ETA
+		})},
+	{family{"bundlewatch_destination_class", []string{"destination", "class"}, "1 for the class that the last probe of a store found, else 0."}, prometheus.GaugeValue,
+		func(s *Snapshot, set func(float64, ...string)) {
+			for i := range s.Destinations {
+				d := &s.Destinations[i]
+				for _, c := range classes {
+					set(truth(d.Probe != nil && d.Probe.Class == c), d.Name, string(c))
+				}
+			}
+		}},
+	{family{"bundlewatch_destination_class_refused", destinationLabel, "Whether nothing is sent there because of its class."}, prometheus.GaugeValue,
+		perDestination(func(d *Destination) float64 { return truth(d.Probe != nil && d.Probe.Refused) })},
+	{family{"bundlewatch_destination_last_probe_timestamp_seconds", destinationLabel, "When a store was probed last; 0 for never."}, prometheus.GaugeValue,
+		perDestination(func(d *Destination) float64 {
+			if d.Probe == nil {
+				return 0
+			}
+			return stamp(&d.Probe.At)
 		})},
 	{family{"bundlewatch_destination_sent_bundles_total", destinationLabel, "Bundles that were sent and are proved to be there."}, prometheus.CounterValue,
 		perDestination(func(d *Destination) float64 { return float64(d.Sent) })},

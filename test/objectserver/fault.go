@@ -2,6 +2,7 @@ package objectserver
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 )
@@ -20,6 +21,85 @@ const (
 	DoneBut500 Fault = "done, but 500"   // done, and 500 is the answer
 	Say503     Fault = "503"             // slow down; nothing is done
 )
+
+// Trouble is what is wrong with every request until it is over.
+type Trouble string
+
+// The troubles.
+const (
+	None       Trouble = ""
+	UnknownKey Trouble = "unknown key"  // the credentials were revoked
+	BadSecret  Trouble = "wrong secret" // another secret belongs to the key
+	NoBucket   Trouble = "no bucket"
+	HTML       Trouble = "html" // a page for people, as of a proxy
+	Full       Trouble = "full" // nothing more fits
+	Busy       Trouble = "busy"
+	Stalls     Trouble = "stalls" // takes requests and does not answer
+	NoPut      Trouble = "no put"
+	NoGet      Trouble = "no get"
+	NoList     Trouble = "no list"  // so that what is not there is denied, as AWS does it
+	NoParts    Trouble = "no parts" // no right to upload parts
+)
+
+// Troubles are all of them.
+var Troubles = []Trouble{None, UnknownKey, BadSecret, NoBucket, HTML, Full, Busy, Stalls, NoPut, NoGet, NoList, NoParts}
+
+// Suffer makes a trouble begin, and the one before it end. It may be called at any time.
+func (s *Server) Suffer(t Trouble) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over != nil {
+		close(s.over)
+	}
+	s.trouble, s.over = t, make(chan struct{})
+}
+
+// suffers answers a request with the trouble that there is, and tells whether it did.
+func (s *Server) suffers(w http.ResponseWriter, r *http.Request, key string) bool {
+	s.mu.Lock()
+	trouble, over := s.trouble, s.over
+	_, there := s.objects[key]
+	s.mu.Unlock()
+	writes := r.Method == http.MethodPut || r.Method == http.MethodPost
+	refused := func(applies bool, status int, code string) bool {
+		if applies {
+			refuse(w, status, code, code)
+		}
+		return applies
+	}
+	switch trouble {
+	case UnknownKey:
+		return refused(true, http.StatusForbidden, "InvalidAccessKeyId")
+	case BadSecret:
+		return refused(true, http.StatusForbidden, "SignatureDoesNotMatch")
+	case NoBucket:
+		return refused(true, http.StatusNotFound, "NoSuchBucket")
+	case Full:
+		return refused(writes, http.StatusInsufficientStorage, "XMinioStorageFull")
+	case Busy:
+		return refused(true, http.StatusServiceUnavailable, "SlowDown")
+	case NoPut:
+		return refused(writes && r.URL.RawQuery == "", http.StatusForbidden, "AccessDenied")
+	case NoGet:
+		return refused(there && !writes, http.StatusForbidden, "AccessDenied")
+	case NoList:
+		return refused(!there && (r.Method == http.MethodGet || r.Method == http.MethodHead), http.StatusForbidden, "AccessDenied")
+	case NoParts:
+		return refused(writes && r.URL.RawQuery != "", http.StatusForbidden, "AccessDenied")
+	case HTML:
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		_, _ = io.WriteString(w, "<html><body>Please log in</body></html>")
+		return true
+	case Stalls:
+		_, _ = io.Copy(io.Discard, r.Body)
+		select {
+		case <-over:
+		case <-r.Context().Done():
+		}
+		return true
+	}
+	return false
+}
 
 // Faults are all of them.
 var Faults = []Fault{LoseAnswer, Reset, CutBody, Say409, Say412, Say500, DoneBut500, Say503}

@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -40,8 +41,6 @@ type Server struct {
 
 	// Before is called with the number of each request, from 1, before it is served.
 	Before func(n int, r *http.Request)
-	// Now is the clock of the store.
-	Now func() time.Time
 	// Deny tells which requests are answered with 403. It is called from many goroutines.
 	Deny func(*http.Request) bool
 	// Answer replaces the whole store, when it is not nil.
@@ -54,6 +53,9 @@ type Server struct {
 	uploads  map[string]*upload
 	requests []Request
 	sent     int64
+	trouble  Trouble
+	over     chan struct{} // closed when the trouble is over
+	ahead    atomic.Int64  // of the clock of the store
 }
 
 // Request is what was asked for.
@@ -78,9 +80,26 @@ type upload struct {
 
 // New starts a server on loopback. Close ends it.
 func New() *Server {
-	s := &Server{Now: time.Now, faults: map[int]Fault{}, objects: map[string]object{}, uploads: map[string]*upload{}}
+	s := newServer()
 	s.Server = httptest.NewServer(http.HandlerFunc(s.handle))
 	return s
+}
+
+// NewTLS starts one with a certificate that nobody trusts; it is the server's Certificate.
+func NewTLS() *Server {
+	s := newServer()
+	s.Server = httptest.NewTLSServer(http.HandlerFunc(s.handle))
+	return s
+}
+
+// SetClock makes the clock of the store differ from that of the host. It may be called at any time.
+func (s *Server) SetClock(ahead time.Duration) { s.ahead.Store(int64(ahead)) }
+
+// Now is the clock of the store.
+func (s *Server) Now() time.Time { return time.Now().Add(time.Duration(s.ahead.Load())) }
+
+func newServer() *Server {
+	return &Server{faults: map[int]Fault{}, objects: map[string]object{}, uploads: map[string]*upload{}}
 }
 
 // FailAt makes the n-th request from now on go wrong, from 1.
@@ -201,6 +220,7 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusForbidden)
 	case s.Answer != nil:
 		s.Answer(w, r)
+	case s.suffers(w, r, key):
 	case faulty:
 		s.inject(f, w, r)
 	default:

@@ -179,8 +179,12 @@ class Suite:
 
     def without_script(self):
         page = self.patient  # has been open for a while
-        for section in ("Being packed", "Sets that wait", "Published bundles", "Roots", "Refusals", "Disk", "Tidied files"):
+        for section in ("Being packed", "Sets that wait", "Published bundles", "Roots", "Stores and registries", "Refusals", "Disk", "Tidied files"):
             self.check(f"{section} without script", page.get_by_role("heading", name=section).count() == 1)
+        stores = page.inner_text("#destinations")
+        for what in ("nowhere", "fails", "still to go", "last probe", "cannot be reached"):
+            self.check(f"stores show \"{what}\" without script", what in stores, stores)
+        self.check("no key of a store is shown", world.STORE_SECRET not in page.content() and world.STORE_KEY not in page.content())
         self.check("the daemon is listened to without script", "epoch=12.ckpt" in page.inner_text("#waiting"), page.inner_text("#waiting"))
         deadline = time.monotonic() + PATIENCE / 1000
         while not self.loads and time.monotonic() < deadline:

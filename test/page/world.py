@@ -44,6 +44,12 @@ name = "elsewhere"
 root = "not-mounted"
 members.model = "{{run}}/{{step}}.pt"
 
+[[store]]
+name = "nowhere"
+endpoint = "http://127.0.0.1:1"
+bucket = "bundles"
+credentials = "keys"
+
 [[tidy]]
 root = "project"
 match = ["*.log"]
@@ -60,6 +66,8 @@ hosts = ["bundles.example"]
 [status]
 socket = "status.sock"
 """
+
+STORE_KEY, STORE_SECRET = "AKIAOFNOBODY", "secret-of-nobody"
 
 
 def checkpoint(tensors, elements=64):
@@ -87,6 +95,8 @@ class World:
     def configure(self, rate="0", min_age="1m"):
         with open(self.path("bundlewatch.toml"), "w") as f:
             f.write(CONFIG.format(rate=rate, min_age=min_age))
+        with open(self.path("keys"), "w") as f:
+            f.write(f"[default]\naws_access_key_id = {STORE_KEY}\naws_secret_access_key = {STORE_SECRET}\n")
 
     def write(self, content, *names):
         path = os.path.join(os.fsencode(self.home), *(os.fsencode(n) for n in names))

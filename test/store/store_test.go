@@ -17,6 +17,7 @@ import (
 	"github.com/bundlewatch/bundlewatch/internal/bucket"
 	"github.com/bundlewatch/bundlewatch/internal/objectstore"
 	"github.com/bundlewatch/bundlewatch/internal/pickle"
+	"github.com/bundlewatch/bundlewatch/internal/status"
 	"github.com/bundlewatch/bundlewatch/test/internal/program"
 	"github.com/bundlewatch/bundlewatch/test/torchfile"
 )
@@ -33,7 +34,7 @@ func TestProbeOfARealStore(t *testing.T) {
 	onEach(t, func(t *testing.T, s *server) {
 		p, err := s.bucket(s.address).Probe(t.Context())
 		require.NoError(t, err)
-		require.Equal(t, bucket.ClassA, p.Class)
+		require.Equal(t, status.ClassA, p.Class)
 		require.Empty(t, p.Lacks)
 	})
 }
@@ -45,7 +46,7 @@ func TestGarageIsRefused(t *testing.T) {
 	p, err := b.Probe(t.Context())
 	var unfit *bucket.Unfit
 	require.ErrorAs(t, err, &unfit)
-	require.Equal(t, bucket.ClassC, p.Class)
+	require.Equal(t, status.ClassC, p.Class)
 	require.ErrorContains(t, err, "replaced the first")
 }
 
@@ -218,7 +219,8 @@ func requireSweep(t *testing.T, s *server, tr *trainer) {
 	}
 	litter = append(litter, prefix+"/probe/"+strings.Repeat("A", 26)+"/name")
 	for _, key := range litter {
-		require.NoError(t, objects.Put(t.Context(), key, objectstore.Bytes([]byte("litter")), true))
+		_, err := objects.Put(t.Context(), key, objectstore.Bytes([]byte("litter")), true)
+		require.NoError(t, err)
 	}
 	open := []string{litter[0], litter[len(litter)-1]}
 	for _, key := range open {
