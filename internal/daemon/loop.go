@@ -113,8 +113,8 @@ func (l *loop) end() {
 }
 
 func (l *loop) follow(ctx context.Context, facts <-chan watch.Fact, ended <-chan error) error {
-	timer := time.NewTicker(tick)
-	defer timer.Stop()
+	turn := newBeat(tick)
+	defer turn.stop()
 	defer l.ease()
 	for {
 		l.turned()
@@ -143,7 +143,8 @@ func (l *loop) follow(ctx context.Context, facts <-chan watch.Fact, ended <-chan
 			l.endDrains()
 		case r := <-l.scouts:
 			l.scoutedRun(r)
-		case <-timer.C:
+		case <-turn.C:
+			turn.again()
 			l.turn()
 		}
 	}
