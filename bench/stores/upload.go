@@ -168,7 +168,7 @@ func (u *upload) bundles(ctx context.Context, work string, count, floats int) er
 	if err := u.config(work, "x"); err != nil {
 		return err
 	}
-	once := exec.CommandContext(ctx, u.program, "once", "--config", filepath.Join(work, "bundlewatch.toml"))
+	once := exec.CommandContext(ctx, u.program, "once", "--no-send", "--config", filepath.Join(work, "bundlewatch.toml"))
 	if out, err := once.CombinedOutput(); err != nil {
 		return fmt.Errorf("bundle: %w\n%.2000s", err, out)
 	}
