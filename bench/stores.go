@@ -256,7 +256,7 @@ func (s *storage) makeBundles(work string, set bundleSet) error {
 	if err := s.configure(work, ""); err != nil {
 		return err
 	}
-	if out, err := exec.Command(s.program, "once", "--config", filepath.Join(work, "bundlewatch.toml")).CombinedOutput(); err != nil {
+	if out, err := exec.Command(s.program, "once", "--no-send", "--config", filepath.Join(work, "bundlewatch.toml")).CombinedOutput(); err != nil {
 		return fmt.Errorf("bundle: %w\n%.2000s", err, out)
 	}
 	return os.RemoveAll(runs)
