@@ -30,6 +30,7 @@ type stores struct {
 	config string // as --config has it
 	loaded *config.Config
 	opened map[string]*bucket.Bucket
+	bar    *progressBar // shows how archives are read; nil for nothing
 }
 
 // open returns the bucket of a store that the config names.
@@ -94,8 +95,25 @@ func (s *stores) distant(ctx context.Context, url string) (*bundle.Distant, erro
 	return &bundle.Distant{
 		Name:     url,
 		Manifest: func() ([]byte, error) { return r.Small(ctx, bundle.ManifestName) },
-		Archive:  func() (io.ReaderAt, int64, error) { return r.Archive(ctx) },
+		Archive: func() (io.ReaderAt, int64, error) {
+			archive, size, err := r.Archive(ctx)
+			s.bar.Begin("", r.Name.Place, size)
+			return counted{archive, s.bar}, size, err
+		},
 	}, nil
+}
+
+// counted is read by others, and shows on a bar how far they are.
+type counted struct {
+	io.ReaderAt
+	bar *progressBar
+}
+
+// ReadAt implements [io.ReaderAt].
+func (c counted) ReadAt(b []byte, offset int64) (int, error) {
+	n, err := c.ReaderAt.ReadAt(b, offset)
+	c.bar.Advance(int64(n))
+	return n, err
 }
 
 // shelved is a bundle of a store as the verbs show local ones.
@@ -201,7 +219,11 @@ func verifyOneRemote(ctx context.Context, url string, r *bucket.Remote, p *prove
 	if err := checkRoom(dir, shelved("", r.Name).Archive.Bytes); err != nil {
 		return fmt.Errorf("verify %q: %w", url, err)
 	}
-	if err := r.Download(ctx, dir, nil); err != nil {
+	bar := newBar("downloading")
+	bar.Begin("", r.Name.Place, r.Bytes())
+	err = r.Download(ctx, dir, bar.Advance)
+	bar.End()
+	if err != nil {
 		return fmt.Errorf("verify %q: %w", url, err)
 	}
 	report, err := p.report(ctx, dir, true)

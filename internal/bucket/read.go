@@ -50,6 +50,14 @@ func (r *Remote) stored(file string) Stored {
 	return Stored{}
 }
 
+// Bytes is what all files of the bundle have.
+func (r *Remote) Bytes() (n int64) {
+	for _, s := range r.Name.Files {
+		n += s.Size
+	}
+	return n
+}
+
 func (r *Remote) key(s Stored) string { return r.bucket.dataKey(r.Name.Place, s.Path) }
 
 // Small reads one of the small files of the bundle and proves it by its digest.
