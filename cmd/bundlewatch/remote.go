@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -128,19 +129,23 @@ func shelved(store string, n bucket.Name) shelf.Bundle {
 	return b
 }
 
-// eachRemote calls do for the bundles below a URL that a filter wants, and proves them by what the store attests when
-// that is asked for.
-func eachRemote(ctx context.Context, url string, f *filter, prove bool, do func(shelf.Bundle) error) error {
+// bucket returns the store that a filter is about, its name, and the folder of places.
+func (f *filter) bucket() (b *bucket.Bucket, store, below string, err error) {
 	s := &stores{config: f.config}
-	b, below, err := s.find(url)
+	b, below, err = s.find(f.store)
+	store, _, _ = strings.Cut(strings.TrimPrefix(f.store, remoteScheme), "/")
+	return b, store, cmp.Or(below, f.watch), err
+}
+
+// eachRemote calls do for the bundles of a store that a filter wants, and proves them by what the store attests when
+// that is asked for.
+func eachRemote(ctx context.Context, f *filter, prove bool, do func(shelf.Bundle) error) error {
+	b, store, below, err := f.bucket()
 	if err != nil {
 		return err
 	}
-	store, _, _ := strings.Cut(strings.TrimPrefix(url, remoteScheme), "/")
-	if below == "" {
-		below = f.watch
-	}
-	return b.Each(ctx, below, nil, func(r *bucket.Remote) error {
+	recent := func(l bucket.Listed) bool { return !l.Named.Add(bucket.ClockGap).Before(f.since) }
+	return b.Each(ctx, below, recent, func(r *bucket.Remote) error {
 		shown := shelved(store, r.Name)
 		if !f.wants(shown) {
 			return nil
