@@ -72,6 +72,7 @@ type drain struct {
 	begun time.Time
 	out   io.Writer
 	err   io.Writer
+	bar   *sendingBar
 
 	mu     sync.Mutex // guards what follows
 	step   string     // what is done now, for people
@@ -82,7 +83,7 @@ type drain struct {
 }
 
 func newDrain(f drainFlags) *drain {
-	return &drain{drainFlags: f, begun: time.Now(), out: os.Stdout, err: os.Stderr, step: "read the config", why: errors.New("it was not looked for yet")}
+	return &drain{drainFlags: f, begun: time.Now(), out: os.Stdout, err: os.Stderr, bar: newSendingBar(), step: "read the config", why: errors.New("it was not looked for yet")}
 }
 
 // tellTime is how long before the end of its time a drain tells what it knows, whatever it still waits for.
@@ -111,6 +112,7 @@ var errTimeOver = errors.New("drain: the time is over")
 
 // exit tells all that is known, and returns the error that makes the exit code.
 func (d *drain) exit(err error) error {
+	d.bar.End()
 	code := d.tell(err)
 	if d.hook {
 		if code != nil && !errors.Is(code, errPartial) {
@@ -231,7 +233,7 @@ func (d *drain) drainNow(ctx context.Context, c *config.Config, below []string) 
 		if len(c.Watches) == 0 {
 			return status.Drained{}, nil
 		}
-		return daemon.DrainAlone(ctx, c, daemon.Options{Tool: tool(), Emit: func(daemon.Event) {}}, request)
+		return daemon.DrainAlone(ctx, c, daemon.Options{Tool: tool(), Emit: func(daemon.Event) {}, Sending: d.bar.Show}, request)
 	}
 	if err != nil {
 		return status.Drained{}, err

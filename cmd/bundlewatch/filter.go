@@ -75,7 +75,7 @@ func (f *filter) takeStore(verb string, others []string) error {
 // each calls do for the bundles that are wanted, in the artifact directory or the store, proven when that is asked for.
 func (f *filter) each(ctx context.Context, prove bool, do func(shelf.Bundle) error) error {
 	if f.store != "" {
-		return eachRemote(ctx, f.store, f, prove, do)
+		return eachRemote(ctx, f, prove, do)
 	}
 	s, err := f.shelf()
 	if err != nil {

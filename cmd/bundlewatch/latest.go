@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 
 	"golang.org/x/term"
 
+	"github.com/bundlewatch/bundlewatch/internal/bucket"
 	"github.com/bundlewatch/bundlewatch/internal/pattern"
 	"github.com/bundlewatch/bundlewatch/internal/shelf"
 )
@@ -66,18 +68,32 @@ func (f *filter) latest(ctx context.Context, verified bool) (shelf.Bundle, error
 
 // latestRemote returns the newest bundle in a store; when it is to be verified, the newest that the store attests.
 func latestRemote(ctx context.Context, f *filter, verified bool) (newest shelf.Bundle, err error) {
+	b, store, below, err := f.bucket()
+	if err != nil {
+		return newest, err
+	}
 	found := false
-	err = eachRemote(ctx, f.store, f, verified, func(b shelf.Bundle) error {
+	err = b.NewestFirst(ctx, below, func(r *bucket.Remote) (more bool, err error) {
+		one := shelved(store, r.Name)
 		switch {
-		case b.State == shelf.Damaged:
-			warnDamaged(b)
-		case verified && b.State != shelf.Verified:
-			b.Reason = "the store does not attest it"
-			warnDamaged(b)
-		case !found || newer(b, newest) < 0:
-			found, newest = true, b
+		case one.Published.Before(f.since), found && one.Published.Before(newest.Published):
+			return false, nil // so are all that follow
+		case !f.wants(one):
+			return true, nil
+		case verified:
+			if err := attest(ctx, r, &one); err != nil {
+				return false, err
+			}
+			if one.State != shelf.Verified {
+				one.Reason = cmp.Or(one.Reason, "the store does not attest it")
+				warnDamaged(one)
+				return true, nil
+			}
 		}
-		return nil
+		if !found || newer(one, newest) < 0 {
+			found, newest = true, one
+		}
+		return true, nil
 	})
 	if err == nil && !found {
 		err = errNone

@@ -10,8 +10,6 @@ import (
 	"os"
 	"strings"
 
-	"golang.org/x/term"
-
 	"github.com/bundlewatch/bundlewatch/internal/daemon"
 	"github.com/bundlewatch/bundlewatch/internal/status"
 )
@@ -25,9 +23,7 @@ func runOnce(ctx context.Context, args []string) error {
 		if err != nil {
 			return err
 		}
-		if term.IsTerminal(int(os.Stderr.Fd())) {
-			opts.Progress = newProgressBar(os.Stderr, "packing")
-		}
+		opts.Progress = newBar("packing")
 		return daemon.Once(ctx, c, opts)
 	})
 }

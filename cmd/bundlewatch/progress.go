@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -12,8 +13,8 @@ import (
 	"github.com/bundlewatch/bundlewatch/internal/status"
 )
 
-// progressBar shows on a terminal how a pack advances: bytes, rate, time to go. It appears only when
-// a pack takes long enough to be waited for.
+// progressBar shows on a terminal how a pack or a transfer advances: bytes, rate, time to go. It appears only when
+// that takes long enough to be waited for. A nil one shows nothing.
 type progressBar struct {
 	w     io.Writer
 	width func() int // of the terminal, in columns; 0 when it does not say
@@ -26,10 +27,14 @@ type progressBar struct {
 	shown time.Time
 }
 
-// newProgressBar shows progress on a terminal.
-func newProgressBar(terminal *os.File, what string) *progressBar {
-	return &progressBar{w: terminal, what: what, width: func() int {
-		columns, _, err := term.GetSize(int(terminal.Fd()))
+// newBar shows progress on standard error, and is nil when that is no terminal.
+func newBar(what string) *progressBar {
+	fd := int(os.Stderr.Fd())
+	if !term.IsTerminal(fd) {
+		return nil
+	}
+	return &progressBar{w: os.Stderr, what: what, width: func() int {
+		columns, _, err := term.GetSize(fd)
 		if err != nil {
 			return 0
 		}
@@ -42,32 +47,42 @@ const redraw = 100 * time.Millisecond
 
 // Begin implements daemon.Progress.
 func (b *progressBar) Begin(watch, key string, total int64) {
+	if b == nil {
+		return
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.name, b.total, b.done = visible(watch+" "+key), total, 0
+	b.name, b.total, b.done = visible(strings.TrimSpace(watch+" "+key)), total, 0
 	b.begin = time.Now()
 	b.shown = b.begin
 }
 
 // Advance implements daemon.Progress.
 func (b *progressBar) Advance(n int64) {
+	if b == nil {
+		return
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.done += n
 	if now := time.Now(); now.Sub(b.shown) >= redraw {
 		b.shown = now
-		fmt.Fprintf(b.w, "\r\x1b[K%s", b.line(now))
+		done := min(b.done, b.total)
+		rate := float64(b.done) / max(now.Sub(b.begin).Seconds(), 1e-3)
+		b.draw(b.name, done, b.total, int64(rate), time.Duration(float64(b.total-done)/max(rate, 1)*float64(time.Second)))
 	}
 }
 
-func (b *progressBar) line(now time.Time) string {
-	done := min(b.done, b.total)
-	rate := float64(b.done) / max(now.Sub(b.begin).Seconds(), 1e-3)
-	left := time.Duration(float64(b.total-done) / max(rate, 1) * float64(time.Second))
-	numbers := fmt.Sprintf("  %s of %s  %d%%  %s/s  ETA %s", status.Size(done), status.Size(b.total), 100*done/max(b.total, 1),
-		status.Size(int64(rate)), left.Round(time.Second))
-	return b.what + " " + b.fit(b.name, len(b.what)+1+len(numbers)) + numbers
+// draw writes the line anew; left is how long it takes, negative when that is not known.
+func (b *progressBar) draw(name string, done, total, rate int64, left time.Duration) {
+	numbers := fmt.Sprintf("  %s of %s  %d%%  %s/s", status.Size(done), status.Size(total), 100*done/max(total, 1), status.Size(rate))
+	if left >= 0 {
+		numbers += "  ETA " + left.Round(time.Second).String()
+	}
+	fmt.Fprintf(b.w, "\r\x1b[K%s %s%s", b.what, b.fit(name, len(b.what)+1+len(numbers)), numbers)
 }
+
+func (b *progressBar) wipe() { fmt.Fprint(b.w, "\r\x1b[K") }
 
 // fit leaves out the beginning of a name when the line has no room for it beside taken columns: a line
 // that is wrapped could not be drawn over. The last column stays free, where some terminals wrap.
@@ -82,9 +97,12 @@ func (b *progressBar) fit(name string, taken int) string {
 
 // End implements daemon.Progress.
 func (b *progressBar) End() {
+	if b == nil {
+		return
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.shown != b.begin {
-		fmt.Fprint(b.w, "\r\x1b[K")
+		b.wipe()
 	}
 }

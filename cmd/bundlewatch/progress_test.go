@@ -8,6 +8,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/bundlewatch/bundlewatch/internal/status"
 )
 
 // later makes a bar believe that its pack began a second ago and that nothing was drawn since.
@@ -44,4 +46,30 @@ func TestProgressFitsTheTerminal(t *testing.T) {
 			require.Less(t, utf8.RuneCountInString(line), width)
 		}
 	}
+}
+
+// All destinations are one line, which is wiped out when nothing is left, and not drawn any more at the end.
+func TestSendingIsOneLine(t *testing.T) {
+	var out bytes.Buffer
+	s := &sendingBar{bar: &progressBar{w: &out, what: "sending", width: func() int { return 0 }}, before: -1}
+	idle := status.Destination{Name: "idle", SentBytes: 100}
+	s.Show([]status.Destination{idle})
+	require.Empty(t, out.String())
+	lab := status.Destination{Name: "lab", SentBytes: 1 << 30, Pending: 2, PendingBytes: 3 << 30, Rate: 1 << 20, Sending: []status.Sending{{Bytes: 1 << 30, Total: 2 << 30}}}
+	hub := status.Destination{Name: "hub", Pending: 1, PendingBytes: 1 << 30}
+	s.before = 100
+	s.Show([]status.Destination{idle, lab, hub})
+	require.Equal(t, "\r\x1b[Ksending 3 bundles to lab, hub  1.0 GiB of 4.0 GiB  25%  1.0 MiB/s  ETA 51m12s", out.String())
+	out.Reset()
+	s.Show([]status.Destination{hub})
+	require.Contains(t, out.String(), "0 B/s")
+	require.NotContains(t, out.String(), "ETA", "nothing moves")
+	out.Reset()
+	s.Show([]status.Destination{idle})
+	s.Show([]status.Destination{idle})
+	require.Equal(t, "\r\x1b[K", out.String())
+	s.End()
+	s.Show([]status.Destination{lab})
+	require.Equal(t, "\r\x1b[K", out.String())
+	(&sendingBar{}).Show([]status.Destination{lab}) // no terminal
 }

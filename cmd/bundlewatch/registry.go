@@ -10,8 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/term"
-
 	"github.com/bundlewatch/bundlewatch/internal/backlog"
 	"github.com/bundlewatch/bundlewatch/internal/registry"
 	"github.com/bundlewatch/bundlewatch/internal/status"
@@ -165,10 +163,7 @@ func persist(ctx context.Context, try func() error) error {
 
 // transferBar shows on a terminal how a transfer advances.
 func transferBar(what string, ref registry.Reference) (advance func(done, total int64), end func()) {
-	if !term.IsTerminal(int(os.Stderr.Fd())) {
-		return func(int64, int64) {}, func() {}
-	}
-	bar := newProgressBar(os.Stderr, what)
+	bar := newBar(what)
 	begun, before := false, int64(0)
 	return func(done, total int64) {
 		if !begun || done < before {

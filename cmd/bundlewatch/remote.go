@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,6 +31,7 @@ type stores struct {
 	config string // as --config has it
 	loaded *config.Config
 	opened map[string]*bucket.Bucket
+	bar    *progressBar // shows how archives are read; nil for nothing
 }
 
 // open returns the bucket of a store that the config names.
@@ -94,8 +96,25 @@ func (s *stores) distant(ctx context.Context, url string) (*bundle.Distant, erro
 	return &bundle.Distant{
 		Name:     url,
 		Manifest: func() ([]byte, error) { return r.Small(ctx, bundle.ManifestName) },
-		Archive:  func() (io.ReaderAt, int64, error) { return r.Archive(ctx) },
+		Archive: func() (io.ReaderAt, int64, error) {
+			archive, size, err := r.Archive(ctx)
+			s.bar.Begin("", r.Name.Place, size)
+			return counted{archive, s.bar}, size, err
+		},
 	}, nil
+}
+
+// counted is read by others, and shows on a bar how far they are.
+type counted struct {
+	io.ReaderAt
+	bar *progressBar
+}
+
+// ReadAt implements [io.ReaderAt].
+func (c counted) ReadAt(b []byte, offset int64) (int, error) {
+	n, err := c.ReaderAt.ReadAt(b, offset)
+	c.bar.Advance(int64(n))
+	return n, err
 }
 
 // shelved is a bundle of a store as the verbs show local ones.
@@ -110,19 +129,23 @@ func shelved(store string, n bucket.Name) shelf.Bundle {
 	return b
 }
 
-// eachRemote calls do for the bundles below a URL that a filter wants, and proves them by what the store attests when
-// that is asked for.
-func eachRemote(ctx context.Context, url string, f *filter, prove bool, do func(shelf.Bundle) error) error {
+// bucket returns the store that a filter is about, its name, and the folder of places.
+func (f *filter) bucket() (b *bucket.Bucket, store, below string, err error) {
 	s := &stores{config: f.config}
-	b, below, err := s.find(url)
+	b, below, err = s.find(f.store)
+	store, _, _ = strings.Cut(strings.TrimPrefix(f.store, remoteScheme), "/")
+	return b, store, cmp.Or(below, f.watch), err
+}
+
+// eachRemote calls do for the bundles of a store that a filter wants, and proves them by what the store attests when
+// that is asked for.
+func eachRemote(ctx context.Context, f *filter, prove bool, do func(shelf.Bundle) error) error {
+	b, store, below, err := f.bucket()
 	if err != nil {
 		return err
 	}
-	store, _, _ := strings.Cut(strings.TrimPrefix(url, remoteScheme), "/")
-	if below == "" {
-		below = f.watch
-	}
-	return b.Each(ctx, below, nil, func(r *bucket.Remote) error {
+	recent := func(l bucket.Listed) bool { return !l.Named.Add(bucket.ClockGap).Before(f.since) }
+	return b.Each(ctx, below, recent, func(r *bucket.Remote) error {
 		shown := shelved(store, r.Name)
 		if !f.wants(shown) {
 			return nil
@@ -201,7 +224,11 @@ func verifyOneRemote(ctx context.Context, url string, r *bucket.Remote, p *prove
 	if err := checkRoom(dir, shelved("", r.Name).Archive.Bytes); err != nil {
 		return fmt.Errorf("verify %q: %w", url, err)
 	}
-	if err := r.Download(ctx, dir, nil); err != nil {
+	bar := newBar("downloading")
+	bar.Begin("", r.Name.Place, r.Bytes())
+	err = r.Download(ctx, dir, bar.Advance)
+	bar.End()
+	if err != nil {
 		return fmt.Errorf("verify %q: %w", url, err)
 	}
 	report, err := p.report(ctx, dir, true)

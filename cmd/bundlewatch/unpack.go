@@ -26,11 +26,13 @@ func runUnpack(ctx context.Context, args []string) error {
 	if len(f.paths) != 2 {
 		return &usageError{"unpack needs two paths: a bundle's directory or an archive, and a directory that is empty or does not exist"}
 	}
-	at, err := (&stores{config: f.config}).at(ctx, f.paths[0])
+	bar := newBar("unpacking")
+	at, err := (&stores{config: f.config, bar: bar}).at(ctx, f.paths[0])
 	if err != nil {
 		return err
 	}
 	u, err := bundle.Unpack(ctx, at, f.paths[1])
+	bar.End()
 	if err != nil {
 		return err
 	}

@@ -33,6 +33,8 @@ var (
 	ErrConflict = errors.New("holds other content under that name")
 	// ErrRefused tells that a bundle cannot go there as it is, however often it is tried.
 	ErrRefused = errors.New("refused")
+	// ErrLost tells that all that the destination held is gone: each bundle is asked for again.
+	ErrLost = errors.New("holds nothing any more")
 )
 
 // isFinal tells whether it makes no sense to try again soon.
@@ -313,6 +315,10 @@ func (b *Backlog) failed(ctx context.Context, it *item, bundle shelf.Bundle, err
 	case ctx.Err() != nil:
 		b.queue.again(it)
 	default:
+		if errors.Is(err, ErrLost) && len(b.queue.holds) > 0 {
+			clear(b.queue.holds)
+			b.listing.done, b.listing.next = false, time.Time{}
+		}
 		b.totals.failures++
 		if b.health.fails == 0 || b.health.last == it {
 			it.notBefore = time.Now().Add(b.pause(it.fails + 1))

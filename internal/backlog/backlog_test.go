@@ -377,6 +377,73 @@ func TestHolds(t *testing.T) {
 	})
 }
 
+// A destination that lost everything is told all again, and until then it holds nothing.
+func TestLost(t *testing.T) {
+	run(t, func(t *testing.T, w *world) {
+		one, two := w.publish("w", "r/1", 0, 100), w.publish("w", "r/2", 0, 100)
+		w.start(Options{})
+		pass(time.Minute)
+		require.Len(t, w.has, 2)
+		at := func(place string) shelf.Bundle {
+			b, err := w.shelf.At(place)
+			require.NoError(t, err)
+			return b
+		}
+		w.mu.Lock()
+		clear(w.has)
+		w.fail = func(string, shelf.Bundle) error { return fmt.Errorf("the bucket is gone: %w", ErrLost) }
+		w.mu.Unlock()
+		w.b.Published(w.publish("w", "r/3", 0, 100))
+		pass(time.Second)
+		require.False(t, w.b.Holds(at(one)))
+		require.False(t, w.b.Holds(at(two)))
+		s := w.b.Status()
+		require.Equal(t, 3, s.Unchecked+s.Pending)
+		w.mu.Lock()
+		w.fail = nil
+		w.mu.Unlock()
+		pass(relist)
+		require.Len(t, w.has, 3)
+		require.True(t, w.b.Holds(at(one)))
+	})
+}
+
+// What the destination does not hold any more is found out before the archive goes, and is sent again.
+func TestConfirm(t *testing.T) {
+	run(t, func(t *testing.T, w *world) {
+		place := w.publish("w", "r/1", 0, 100)
+		w.start(Options{})
+		b, err := w.shelf.At(place)
+		require.NoError(t, err)
+		pass(time.Minute)
+		held, err := w.b.Confirm(t.Context(), b)
+		require.NoError(t, err)
+		require.True(t, held)
+
+		w.fail = func(string, shelf.Bundle) error { return errors.New("no route to host") }
+		_, err = w.b.Confirm(t.Context(), b)
+		require.ErrorContains(t, err, "no route to host")
+		require.True(t, w.b.Holds(b), "nothing is known")
+		w.fail = nil
+
+		delete(w.has, place)
+		held, err = w.b.Confirm(t.Context(), b)
+		require.NoError(t, err)
+		require.False(t, held)
+		pass(time.Minute)
+		require.Contains(t, w.has, place)
+		require.True(t, w.b.Holds(b))
+
+		asked := w.asked
+		other := b
+		other.Place = "w/r/2"
+		held, err = w.b.Confirm(t.Context(), other)
+		require.NoError(t, err)
+		require.False(t, held)
+		require.Equal(t, asked, w.asked)
+	})
+}
+
 func TestDrain(t *testing.T) {
 	run(t, func(t *testing.T, w *world) {
 		for i := range 5 {

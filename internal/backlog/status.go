@@ -1,6 +1,7 @@
 package backlog
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"time"
@@ -72,8 +73,25 @@ func (b *Backlog) showRefusals(s *status.Destination) {
 	s.Refusals = s.Refusals[:min(len(s.Refusals), shownRefusals)]
 }
 
-// Holds tells whether the destination was proved to hold the bundle since this program was started. A bundle must
-// not lose its archive before that.
+// Confirm asks the destination whether it still holds a bundle that it was proved to hold since this program was started. A
+// bundle must not lose its archive before that. One that it does not hold any more is sent again. Of one that it was not
+// proved to hold it is not asked.
+func (b *Backlog) Confirm(ctx context.Context, bundle shelf.Bundle) (bool, error) {
+	if !b.Holds(bundle) {
+		return false, nil
+	}
+	has, err := b.dest.Has(ctx, bundle)
+	if has || err != nil && !isFinal(err) {
+		return has, err
+	}
+	b.mu.Lock()
+	defer b.settle()
+	delete(b.queue.holds, holdKey(bundle.Place, bundle.Archive.SHA256))
+	b.queue.found(bundle.Place)
+	return false, err
+}
+
+// Holds tells whether the destination was proved to hold the bundle since this program was started.
 func (b *Backlog) Holds(bundle shelf.Bundle) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/bundlewatch/bundlewatch/internal/backlog"
+	"github.com/bundlewatch/bundlewatch/internal/objectstore"
 	"github.com/bundlewatch/bundlewatch/internal/shelf"
 	"github.com/bundlewatch/bundlewatch/internal/status"
 )
@@ -88,7 +89,7 @@ func (d *Destination) ready(ctx context.Context) (*Bucket, error) {
 func (d *Destination) Has(ctx context.Context, local shelf.Bundle) (bool, error) {
 	b, err := d.ready(ctx)
 	if err != nil {
-		return false, err
+		return false, classify(err)
 	}
 	held, err := b.Holds(ctx, local.Place, local.Archive.SHA256)
 	return held, classify(err)
@@ -98,7 +99,7 @@ func (d *Destination) Has(ctx context.Context, local shelf.Bundle) (bool, error)
 func (d *Destination) Send(ctx context.Context, local shelf.Bundle, progress func(bytes int64)) error {
 	b, err := d.ready(ctx)
 	if err != nil {
-		return err
+		return classify(err)
 	}
 	l, err := OpenLocal(local.Path, local.Place)
 	if err != nil {
@@ -125,6 +126,8 @@ func classify(err error) error {
 		return fmt.Errorf("%w: %w", backlog.ErrConflict, err)
 	case errors.As(err, &pruned), errors.Is(err, ErrDamaged):
 		return fmt.Errorf("%w: %w", backlog.ErrRefused, err)
+	case errors.Is(err, objectstore.ErrNoBucket):
+		return fmt.Errorf("the store %w: %w", backlog.ErrLost, err)
 	}
 	return err
 }

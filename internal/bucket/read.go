@@ -50,6 +50,14 @@ func (r *Remote) stored(file string) Stored {
 	return Stored{}
 }
 
+// Bytes is what all files of the bundle have.
+func (r *Remote) Bytes() (n int64) {
+	for _, s := range r.Name.Files {
+		n += s.Size
+	}
+	return n
+}
+
 func (r *Remote) key(s Stored) string { return r.bucket.dataKey(r.Name.Place, s.Path) }
 
 // Small reads one of the small files of the bundle and proves it by its digest.
@@ -150,8 +158,8 @@ func (c counter) Write(b []byte) (int, error) {
 const readers = 16
 
 // Each calls do for every bundle whose place is below a folder of places, or for all where that is "", in the order of
-// the keys. wants may leave out places before their names are read. It is no snapshot.
-func (b *Bucket) Each(ctx context.Context, below string, wants func(place string) bool, do func(*Remote) error) error {
+// the keys. wants may leave out bundles before their names are read; nil for none. It is no snapshot.
+func (b *Bucket) Each(ctx context.Context, below string, wants func(Listed) bool, do func(*Remote) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	queue := make(chan chan result, readers)
@@ -190,14 +198,9 @@ type result struct {
 }
 
 // readAll lists names and reads some at once, in order.
-func (b *Bucket) readAll(ctx context.Context, group *sync.WaitGroup, below string, wants func(string) bool, queue chan<- chan result) error {
-	prefix := b.prefix + namesFolder
-	if below != "" {
-		prefix += escapeFolder(below)
-	}
-	return b.objects.List(ctx, prefix, "", true, func(o objectstore.Object) error {
-		place, ok := b.placeOfName(o.Key, namesFolder)
-		if !ok || wants != nil && !wants(place) {
+func (b *Bucket) readAll(ctx context.Context, group *sync.WaitGroup, below string, wants func(Listed) bool, queue chan<- chan result) error {
+	return b.listed(ctx, below, func(l Listed) error {
+		if wants != nil && !wants(l) {
 			return nil
 		}
 		one := make(chan result, 1)
@@ -206,7 +209,7 @@ func (b *Bucket) readAll(ctx context.Context, group *sync.WaitGroup, below strin
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		group.Go(func() { one <- b.readOne(ctx, o.Key, place) })
+		group.Go(func() { one <- b.readOne(ctx, l.key, l.Place) })
 		return nil
 	})
 }

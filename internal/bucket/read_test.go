@@ -4,12 +4,16 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -162,6 +166,65 @@ func TestNamesAreChecked(t *testing.T) {
 	require.NoError(t, err)
 	_, err = h.Open(t.Context(), "ptycho/none")
 	require.ErrorIs(t, err, ErrNone)
+}
+
+// The newest is found by the times of the names, and few of them are read.
+func TestNewestFirst(t *testing.T) {
+	s := serve(t)
+	h := newHost(t, s, "a", 1, testPart)
+	l, err := OpenLocal(h.dir, "w/r/000")
+	require.NoError(t, err)
+	defer l.Close()
+	_, err = h.Publish(t.Context(), l)
+	require.NoError(t, err)
+	key := h.nameKey("w/r/000")
+	var good Name
+	require.NoError(t, json.Unmarshal(s.Object(key), &good))
+	begun := time.Now().Add(-1000 * time.Hour)
+	put := func(i int, published, named time.Time) {
+		n := good
+		n.Place, n.Published = fmt.Sprintf("w/r/%03d", i), published
+		data, err := json.Marshal(n)
+		require.NoError(t, err)
+		s.Set(h.nameKey(n.Place), data, named)
+	}
+	for i := range 200 { // one each hour, and named up to 9 hours late, as after an outage
+		at := begun.Add(time.Duration(i) * time.Hour)
+		put(i, at, at.Add(time.Duration(i%10)*time.Hour))
+	}
+	put(199, begun.Add(199*time.Hour), begun.Add(199*time.Hour-ClockGap/2)) // by a clock that is ahead
+	newest := func(most int) (places []string) {
+		require.NoError(t, h.NewestFirst(t.Context(), "w/r", func(r *Remote) (bool, error) {
+			places = append(places, r.Name.Place)
+			return len(places) < most, nil
+		}))
+		return places
+	}
+	before := s.Count()
+	require.Equal(t, []string{"w/r/199", "w/r/198", "w/r/197"}, newest(3))
+	require.LessOrEqual(t, s.Count()-before, 1+2*readers)
+	all := newest(1000)
+	require.Len(t, all, 200)
+	require.True(t, slices.IsSortedFunc(all, func(x, y string) int { return strings.Compare(y, x) }))
+	failed := errors.New("enough")
+	require.ErrorIs(t, h.NewestFirst(t.Context(), "", func(*Remote) (bool, error) { return true, failed }), failed)
+	s.Set(h.nameKey("w/r/100"), []byte("{}"), time.Now())
+	require.ErrorContains(t, h.NewestFirst(t.Context(), "", func(*Remote) (bool, error) { return true, nil }), "w/r/100")
+}
+
+// A name that is too old to be of interest is not read.
+func TestEachLeavesOut(t *testing.T) {
+	s := serve(t)
+	h := newHost(t, s, "a", 1, testPart)
+	_, err := h.publish(t)
+	require.NoError(t, err)
+	before := s.Count()
+	require.NoError(t, h.Each(t.Context(), "", func(l Listed) bool {
+		require.Equal(t, place, l.Place)
+		require.WithinDuration(t, time.Now(), l.Named, time.Hour)
+		return false
+	}, func(*Remote) error { t.Fatal("it is not wanted"); return nil }))
+	require.Equal(t, 1, s.Count()-before)
 }
 
 func TestEachIsInOrder(t *testing.T) {

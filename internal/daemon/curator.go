@@ -33,8 +33,8 @@ type curator struct {
 	opts    Options
 	packing func() []*work // what is under way
 	changed func()         // room was made
-	// unproved says why a bundle is not known to be where it has to go, "" when it is.
-	unproved func(*config.Config, shelf.Bundle) string
+	// unproved returns what says, during one pass, why a bundle is not known to be where it has to go, "" when it is.
+	unproved func(context.Context, *config.Config) func(shelf.Bundle) string
 	pulse    *pulse
 	config   atomic.Pointer[config.Config]
 
@@ -62,7 +62,7 @@ type curated struct {
 }
 
 func newCurator(r *room, opts Options) *curator {
-	return &curator{room: r, opts: opts, pulse: newPulse(opts), packing: func() []*work { return nil }, changed: func() {}, unproved: func(*config.Config, shelf.Bundle) string { return "" }, asked: make(map[string]bool),
+	return &curator{room: r, opts: opts, pulse: newPulse(opts), packing: func() []*work { return nil }, changed: func() {}, unproved: noDestinations, asked: make(map[string]bool),
 		told: make(map[string]string), failing: make(map[string]string)}
 }
 
@@ -294,8 +294,17 @@ func (p *pass) plan(ctx context.Context, watch string) ([]retention.Decision, *s
 		p.pulse.turned()
 		return true
 	})
-	retention.Withhold(decisions, func(b shelf.Bundle) string { return p.unproved(cfg, b) })
+	unproved := p.unproved(ctx, cfg)
+	retention.Withhold(decisions, func(b shelf.Bundle) string {
+		p.pulse.turned()
+		return unproved(b)
+	})
 	return decisions, s, err
+}
+
+// noDestinations are those of who sends nothing: every bundle is where it has to go.
+func noDestinations(context.Context, *config.Config) func(shelf.Bundle) string {
+	return func(shelf.Bundle) string { return "" }
 }
 
 // isPacking tells whether a bundle of the same key is being made: what is known of its versions stays as it is

@@ -105,11 +105,13 @@ func TestCuratorReleasesWhatStoresHave(t *testing.T) {
 	a := newArchivist(t, config.Retention{})
 	held := map[string]bool{"r/2": true, "r/5": true}
 	a.config.Stores = []config.Store{{Name: "lab", KeepLocal: 2 * time.Minute}}
-	a.cur.unproved = func(c *config.Config, b shelf.Bundle) string {
-		if held[b.Key] {
-			return ""
+	a.cur.unproved = func(context.Context, *config.Config) func(shelf.Bundle) string {
+		return func(b shelf.Bundle) string {
+			if held[b.Key] {
+				return ""
+			}
+			return "not there"
 		}
-		return "not there"
 	}
 	require.True(t, a.cur.prunes())
 	a.cur.use(a.config)
@@ -121,7 +123,7 @@ func TestCuratorReleasesWhatStoresHave(t *testing.T) {
 	a.pass()
 	require.Equal(t, "134", a.left())
 	a.expect(Pruned)
-	a.cur.unproved = (&destinations{}).unproved // none works yet
+	a.cur.unproved = (&destinations{}).confirmed // none works yet
 	a.cur.ask("w")
 	a.advance(pruneEach)
 	a.pass()
@@ -133,7 +135,7 @@ func TestCuratorReleasesWhatStoresHave(t *testing.T) {
 func TestCuratorWaitsForRegistries(t *testing.T) {
 	a := newArchivist(t, config.Retention{KeepLast: 1})
 	a.config.Pushes = []config.Push{{Name: "lab", Watches: []string{"w"}}}
-	a.cur.unproved = (&destinations{}).unproved
+	a.cur.unproved = (&destinations{}).confirmed
 	a.cur.use(a.config)
 	a.pass()
 	require.Equal(t, "12345", a.left())

@@ -186,6 +186,46 @@ func (d *destinations) published(path string) {
 	}
 }
 
+// askWithin is how long a destination may take to say whether it still holds a bundle.
+const askWithin = 10 * time.Second
+
+// confirmed returns what [destinations.unconfirmed] says for the bundles of one pass. A destination that could not be
+// asked once is asked no further.
+func (d *destinations) confirmed(ctx context.Context, c *config.Config) func(shelf.Bundle) string {
+	failed := make(map[*sender]string)
+	return func(b shelf.Bundle) string { return cmp.Or(d.unproved(c, b), d.unconfirmed(ctx, b, failed)) }
+}
+
+// unconfirmed asks the destinations that were proved to hold a bundle whether they still do, and says which does not, ""
+// when all do.
+func (d *destinations) unconfirmed(ctx context.Context, b shelf.Bundle, failed map[*sender]string) string {
+	d.mu.Lock()
+	senders := slices.Clone(d.senders)
+	d.mu.Unlock()
+	for _, s := range senders {
+		if !s.takes(b.Watch) {
+			continue
+		}
+		if failed[s] != "" {
+			return failed[s]
+		}
+		within, stop := context.WithTimeout(ctx, askWithin)
+		held, err := s.Confirm(within, b)
+		stop()
+		name := s.Status().Name
+		switch {
+		case errors.Is(err, backlog.ErrConflict), errors.Is(err, backlog.ErrRefused):
+			return fmt.Sprintf("%s does not hold it any more: %v", name, err)
+		case err != nil:
+			failed[s] = fmt.Sprintf("%s cannot be asked whether it still holds it: %v", name, err)
+			return failed[s]
+		case !held:
+			return name + " does not hold it any more"
+		}
+	}
+	return ""
+}
+
 // unproved says which destination is not known to hold a bundle that has to go there, "" when all do. It asks none.
 // One of the config that does not work yet, or not any more, is not known to hold anything.
 func (d *destinations) unproved(c *config.Config, b shelf.Bundle) string {

@@ -177,6 +177,35 @@ func TestNothingUnsentIsPruned(t *testing.T) {
 	require.Less(t, kinds(Sent), kinds(Pruned))
 }
 
+// What a destination has lost is found out before the local archive goes, and is sent again first.
+func TestNothingLostIsPruned(t *testing.T) {
+	s := newSite(t)
+	s.watch().Retention = config.Retention{KeepLast: 1}
+	lab := &memory{name: "lab"}
+	v := s.serveAs(nil, func(d *Daemon) { d.targets = func(*config.Config) []target { return []target{lab.target(1)} } })
+	write := func(epoch string) {
+		s.write("r/a-"+epoch+".ckpt", torchZip(t, 100, 1))
+		s.write("r/b-"+epoch+".ckpt", torchZip(t, 100, 2))
+		v.event(Sent, "r/"+epoch)
+	}
+	write("1")
+	lab.mu.Lock()
+	lab.has = nil
+	lab.mu.Unlock()
+	write("2")
+	v.event(Pruned, "r/1")
+	require.Equal(t, []string{"w/r/1", "w/r/2"}, lab.places())
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	sent := 0
+	for _, e := range v.events {
+		if e.Kind == Sent && e.Key == "r/1" {
+			sent++
+		}
+	}
+	require.Equal(t, 2, sent)
+}
+
 // A drain sends what there is, names what did not go, and waits no longer for a destination that is down.
 func TestDrainSends(t *testing.T) {
 	s := newSite(t)

@@ -18,11 +18,40 @@ func (d *Daemon) upload(o *drainOrder, watches map[string]bool) []status.Left {
 	for _, s := range senders {
 		go func() { parts <- s.unsent(o, watches) }()
 	}
+	defer d.follow(d.destinations.show)()
 	var left []status.Left
 	for range senders {
 		left = append(left, <-parts...)
 	}
 	return left
+}
+
+// tellSending is how often somebody who looks on is told how bundles go.
+const tellSending = 100 * time.Millisecond
+
+// follow tells Sending what the destinations do until end is called.
+func (o Options) follow(show func() []status.Destination) (end func()) {
+	if o.Sending == nil {
+		return func() {}
+	}
+	over, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		turn := time.NewTicker(tellSending)
+		defer turn.Stop()
+		for {
+			select {
+			case <-turn.C:
+				o.Sending(show())
+			case <-over:
+				return
+			}
+		}
+	}()
+	return func() {
+		close(over)
+		<-done
+	}
 }
 
 // working returns the backlogs that bundles of these watches go to.

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"time"
 )
 
 // Fault is what goes wrong with one request.
@@ -35,14 +36,18 @@ const (
 	Full       Trouble = "full" // nothing more fits
 	Busy       Trouble = "busy"
 	Stalls     Trouble = "stalls" // takes requests and does not answer
+	Slow       Trouble = "slow"   // does what it is asked for, each time after Slowness
 	NoPut      Trouble = "no put"
 	NoGet      Trouble = "no get"
 	NoList     Trouble = "no list"  // so that what is not there is denied, as AWS does it
 	NoParts    Trouble = "no parts" // no right to upload parts
 )
 
+// Slowness is how long a slow store takes for each request.
+const Slowness = 150 * time.Millisecond
+
 // Troubles are all of them.
-var Troubles = []Trouble{None, UnknownKey, BadSecret, NoBucket, HTML, Full, Busy, Stalls, NoPut, NoGet, NoList, NoParts}
+var Troubles = []Trouble{None, UnknownKey, BadSecret, NoBucket, HTML, Full, Busy, Stalls, Slow, NoPut, NoGet, NoList, NoParts}
 
 // Suffer makes a trouble begin, and the one before it end. It may be called at any time.
 func (s *Server) Suffer(t Trouble) {
@@ -90,6 +95,8 @@ func (s *Server) suffers(w http.ResponseWriter, r *http.Request, key string) boo
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		_, _ = io.WriteString(w, "<html><body>Please log in</body></html>")
 		return true
+	case Slow:
+		time.Sleep(Slowness)
 	case Stalls:
 		_, _ = io.Copy(io.Discard, r.Body)
 		select {
