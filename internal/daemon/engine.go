@@ -44,25 +44,34 @@ type setState struct {
 	expired   bool
 	first     []snapshot.File // the config when the first member appeared
 	regroupAt time.Time       // when an update of a published set is no longer waited for
-	saves     map[string]save // by role, since the newest bundle of the key
+	saves     []save          // of each role that was seen, since the newest bundle of the key
 }
 
 // save is how often a role was seen with new content, and with which content last.
 type save struct {
+	role        string
 	count       int
 	fingerprint string
 }
 
 // saved counts new content of a role.
 func (s *setState) saved(role, fingerprint string) {
-	last := s.saves[role]
-	if last.fingerprint == fingerprint {
-		return
+	i := slices.IndexFunc(s.saves, func(last save) bool { return last.role == role })
+	if i < 0 && fingerprint != "" {
+		s.saves = append(s.saves, save{role, 1, fingerprint})
+	} else if i >= 0 && s.saves[i].fingerprint != fingerprint {
+		s.saves[i] = save{role, s.saves[i].count + 1, fingerprint}
 	}
-	if s.saves == nil {
-		s.saves = make(map[string]save)
+}
+
+// savesOf returns how often a role was seen with new content.
+func (s *setState) savesOf(role string) int {
+	for _, last := range s.saves {
+		if last.role == role {
+			return last.count
+		}
 	}
-	s.saves[role] = save{count: last.count + 1, fingerprint: fingerprint}
+	return 0
 }
 
 // misfit is a config that was refused; its files are nil when they could not even be read.
@@ -217,7 +226,7 @@ func (e *engine) prove(s *set, role string, m *candidate, f *watch.Fact) {
 		m.Wait, m.Refused = err, true
 		return
 	}
-	m.Value = &file{path: f.Path, stat: f.Stat, evidence: f.Evidence, crcs: new(checkpoint.Ranges)}
+	m.Value = &file{path: f.Path, stat: f.Stat, evidence: f.Evidence}
 	if m.Wait = e.load(s); m.Wait != nil {
 		return
 	}
@@ -228,6 +237,7 @@ func (e *engine) prove(s *set, role string, m *candidate, f *watch.Fact) {
 			return
 		}
 	}
+	m.Value.crcs = new(checkpoint.Ranges)
 	m.Wait, m.Refused = e.examine(m.Value, f)
 	switch {
 	case m.Refused, errors.Is(m.Wait, errChanged): // the watcher tells when there is something new

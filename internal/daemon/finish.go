@@ -64,6 +64,9 @@ func (e *engine) done(s *set) {
 	for _, r := range e.table.Roles() {
 		for _, m := range s.Candidates(r.Name) {
 			e.drop(m)
+			if m.Value != nil {
+				m.Value.crcs = nil
+			}
 		}
 	}
 }

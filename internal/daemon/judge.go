@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/bundlewatch/bundlewatch/internal/checkpoint"
 )
 
 // files returns the members of a complete set by role.
@@ -75,9 +77,9 @@ func (e *engine) savedTogether(s *set) bool {
 	if len(s.State.versions) == 0 {
 		return true
 	}
-	first := s.State.saves[e.table.Roles()[0].Name].count
+	first := s.State.savesOf(e.table.Roles()[0].Name)
 	for _, r := range e.table.Roles() {
-		if s.State.saves[r.Name].count != first {
+		if s.State.savesOf(r.Name) != first {
 			return false
 		}
 	}
@@ -100,6 +102,9 @@ func (e *engine) job(s *set, same int) *job {
 	j := &job{watch: e.watch, key: s.Key, captures: s.Captures, files: make(map[string]*file), first: s.State.first}
 	j.work = newWork(j, e.opts)
 	for role, f := range e.files(s) {
+		if f.crcs == nil && f.leaves == nil {
+			f.crcs = new(checkpoint.Ranges)
+		}
 		copied := *f
 		j.files[role] = &copied
 	}

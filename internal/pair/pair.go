@@ -104,6 +104,11 @@ func (t *Table[M, S]) match(r Role, path string) (Hit, bool) {
 	return Hit{}, false
 }
 
+// index returns the position of a role among the roles, -1 when there is no such role.
+func (t *Table[M, S]) index(role string) int {
+	return slices.IndexFunc(t.roles, func(r Role) bool { return r.Name == role })
+}
+
 // Roles returns the roles that need a file, in the order of the config.
 func (t *Table[M, S]) Roles() []Role { return t.roles }
 
@@ -113,15 +118,16 @@ func (t *Table[M, S]) Put(h Hit, m *Member[M], now time.Time) *Set[M, S] {
 	s := t.sets[id]
 	if s == nil {
 		s = &Set[M, S]{Key: h.Captures.KeyOf(t.names), Captures: h.Captures, Since: now, table: t, id: id,
-			candidates: make(map[string][]*Member[M])}
+			candidates: make([][]*Member[M], len(t.roles))}
 		t.sets[id] = s
 	}
-	list := slices.DeleteFunc(s.candidates[h.Role], func(old *Member[M]) bool { return old.Path == m.Path })
+	role := t.index(h.Role)
+	list := slices.DeleteFunc(s.candidates[role], func(old *Member[M]) bool { return old.Path == m.Path })
 	list = append(list, m)
 	slices.SortFunc(list, func(a, b *Member[M]) int {
 		return cmp.Or(cmp.Compare(b.ModTime, a.ModTime), cmp.Compare(b.Path, a.Path))
 	})
-	s.candidates[h.Role] = list
+	s.candidates[role] = list
 	if !slices.Contains(t.byPath[m.Path], s) {
 		t.byPath[m.Path] = append(t.byPath[m.Path], s)
 	}
@@ -172,12 +178,20 @@ type Set[M, S any] struct {
 
 	table      *Table[M, S]
 	id         string
-	candidates map[string][]*Member[M] // by role, newest first
+	candidates [][]*Member[M] // by the position of the role, newest first
+}
+
+// of returns the candidates for a role, newest first.
+func (s *Set[M, S]) of(role string) []*Member[M] {
+	if i := s.table.index(role); i >= 0 {
+		return s.candidates[i]
+	}
+	return nil
 }
 
 // Member returns the candidate for a role that counts: the newest. It is nil when there is none.
 func (s *Set[M, S]) Member(role string) *Member[M] {
-	if list := s.candidates[role]; len(list) > 0 {
+	if list := s.of(role); len(list) > 0 {
 		return list[0]
 	}
 	return nil
@@ -185,7 +199,7 @@ func (s *Set[M, S]) Member(role string) *Member[M] {
 
 // Candidate returns the candidate for a role that has this path, or nil.
 func (s *Set[M, S]) Candidate(role, path string) *Member[M] {
-	for _, m := range s.candidates[role] {
+	for _, m := range s.of(role) {
 		if m.Path == path {
 			return m
 		}
@@ -194,12 +208,12 @@ func (s *Set[M, S]) Candidate(role, path string) *Member[M] {
 }
 
 // Candidates returns all candidates for a role, newest first.
-func (s *Set[M, S]) Candidates(role string) []*Member[M] { return slices.Clone(s.candidates[role]) }
+func (s *Set[M, S]) Candidates(role string) []*Member[M] { return slices.Clone(s.of(role)) }
 
 // Older returns the paths of the candidates for a role that are passed over, newest first.
 func (s *Set[M, S]) Older(role string) []string {
 	var paths []string
-	if list := s.candidates[role]; len(list) > 1 {
+	if list := s.of(role); len(list) > 1 {
 		for _, m := range list[1:] {
 			paths = append(paths, m.Path)
 		}
