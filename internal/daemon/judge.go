@@ -88,7 +88,7 @@ func (e *engine) savedTogether(s *set) bool {
 
 // recount begins to count saves anew from a bundle that was just published.
 func (e *engine) recount(s *set, v version) {
-	s.State.saves = nil
+	s.State.forgetSaves()
 	for _, r := range e.table.Roles() {
 		s.State.saved(r.Name, v.members[r.Name].fingerprint)
 		if m := s.Member(r.Name); m != nil && m.Value != nil && m.Wait == nil {
@@ -99,7 +99,7 @@ func (e *engine) recount(s *set, v version) {
 
 // job makes the order to bundle a complete set.
 func (e *engine) job(s *set, same int) *job {
-	j := &job{watch: e.watch, key: s.Key, captures: s.Captures, files: make(map[string]*file), first: s.State.first}
+	j := &job{watch: e.watch, key: s.Key, captures: s.Captures, files: make(map[string]*file), first: s.State.pending().first}
 	j.work = newWork(j, e.opts)
 	for role, f := range e.files(s) {
 		if f.crcs == nil && f.leaves == nil {
