@@ -202,7 +202,7 @@ func (o *owner) lookDue(ctx context.Context, now time.Time) {
 		if f == nil {
 			return
 		}
-		o.examine(f.dir, f.name())
+		o.examine(f.dir, f.base())
 	}
 }
 

@@ -137,7 +137,7 @@ func (o *owner) visit(ctx context.Context, d *dir) {
 		return
 	}
 	p := o.pass
-	for _, child := range d.dirs {
+	for child := range d.dirs.all() {
 		if p.whole || child.mount == nil || child.mount == d.mount {
 			p.stack = append(p.stack, child)
 		}
@@ -209,7 +209,7 @@ func (o *owner) statDir(d *dir) (Stat, place, error) {
 
 // lookAgain looks at the files in d, if the round did not get to them yet.
 func (o *owner) lookAgain(ctx context.Context, d *dir) {
-	if d.looked == o.round || len(d.files) == 0 {
+	if d.looked == o.round || d.files == nil {
 		return
 	}
 	if o.pass.spare <= 0 {
@@ -217,11 +217,11 @@ func (o *owner) lookAgain(ctx context.Context, d *dir) {
 		return
 	}
 	before := o.chain.ops
-	for name := range d.files {
+	for f := range d.files.all() {
 		if ctx.Err() != nil {
 			return
 		}
-		o.examine(d, name)
+		o.examine(d, f.base())
 	}
 	d.looked = o.round
 	o.pass.spare -= o.chain.ops - before
