@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/url"
 	"strings"
 
 	"github.com/minio/minio-go/v7"
@@ -158,16 +157,14 @@ func kindOf(a minio.ErrorResponse) error {
 
 // kindOfTransport judges what was no answer of S3, and drops the address, which the config has.
 func kindOfTransport(err error) (kind, cause error) {
-	var request *url.Error
-	if errors.As(err, &request) {
-		err = request.Err
-	}
+	err = withoutURL(err)
 	var unknown x509.UnknownAuthorityError
 	var name x509.HostnameError
 	var invalid x509.CertificateInvalidError
 	var verification *tls.CertificateVerificationError
 	var header tls.RecordHeaderError
 	var network net.Error
+	var noKeys *noKeysError
 	switch {
 	case errors.As(err, &unknown), errors.As(err, &name), errors.As(err, &invalid), errors.As(err, &verification):
 		return ErrUntrusted, err
@@ -175,8 +172,10 @@ func kindOfTransport(err error) (kind, cause error) {
 		return ErrNotS3, err
 	case errors.Is(err, ErrNotS3):
 		return ErrNotS3, nil
-	case errors.Is(err, errNoKeys):
+	case errors.As(err, &noKeys) && len(noKeys.reasons) == 0:
 		return ErrNoKeys, nil
+	case errors.As(err, &noKeys):
+		return ErrNoKeys, noKeys
 	case strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
 		return ErrNotS3, err
 	case errors.As(err, &network):
