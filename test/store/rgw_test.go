@@ -1,10 +1,12 @@
 package store
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -32,6 +34,8 @@ osd_pool_default_pg_num = 8
 mon_allow_pool_size_one = true
 osd_objectstore = memstore
 osd_crush_chooseleaf_type = 0
+osd_crush_update_on_start = false
+osd_class_update_on_start = false
 mon_data = %[3]s/mon
 osd_data = %[3]s/osd
 run_dir = %[3]s
@@ -50,7 +54,9 @@ func startCeph(s *server) {
 	const cluster, osd = "5d8c2c0e-7a5f-4c55-9a3e-2f0d3c1b6a01", "5d8c2c0e-7a5f-4c55-9a3e-2f0d3c1b6a02"
 	require.NoError(s.t, os.WriteFile(config, fmt.Appendf(nil, cephConfig, cluster, monitor, s.dir, s.address), 0o644))
 	run := func(name string, args ...string) {
-		out, err := exec.Command(name, args...).CombinedOutput()
+		ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
+		defer cancel()
+		out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
 		require.NoError(s.t, err, "%s: %s", name, out)
 	}
 	start := func(name string, args ...string) {
@@ -64,8 +70,10 @@ func startCeph(s *server) {
 	run("monmaptool", "--create", "--fsid", cluster, "--addv", "a", "[v1:"+monitor+"]", monmap)
 	run("ceph-mon", "-c", config, "-i", "a", "--mkfs", "--no-mon-config", "--monmap", monmap)
 	start("ceph-mon", "-i", "a")
-	run("ceph", "-c", config, "--connect-timeout", "60", "osd", "new", osd)
+	run("ceph", "-c", config, "osd", "new", osd)
 	run("ceph-osd", "-c", config, "-i", "0", "--mkfs", "--osd-uuid", osd)
+	// Not by the OSD itself, which ends when it asks before it knows of which cluster it is.
+	run("ceph", "-c", config, "osd", "crush", "add", "osd.0", "1", "root=default", "host=here")
 	start("ceph-osd", "-i", "0")
 	run("radosgw-admin", "-c", config, "user", "create", "--uid=bundlewatch", "--display-name=bundlewatch", "--access-key="+accessKey, "--secret-key="+secretKey)
 }
