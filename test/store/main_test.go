@@ -15,10 +15,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
 	"github.com/stretchr/testify/require"
 
 	"github.com/bundlewatch/bundlewatch/internal/bucket"
 	"github.com/bundlewatch/bundlewatch/internal/objectstore"
+	"github.com/bundlewatch/bundlewatch/internal/status"
 	"github.com/bundlewatch/bundlewatch/test/internal/program"
 )
 
@@ -32,17 +35,20 @@ const (
 	prefix     = "lab"
 )
 
-// software is a program that serves S3 in front of a directory, in which a directory is a bucket. $variable names it.
+// software is a program that serves S3 and keeps what it has in a directory. $variable names it.
 type software struct {
 	name, variable string
-	command        func(program, address, dir string) *exec.Cmd
+	class          status.Class // what it is known to be
+	// prepare starts what it stands on, before it is started itself; nil for nothing.
+	prepare func(s *server)
+	command func(program, address, dir string) *exec.Cmd
 }
 
 var (
-	versitygw = software{"versitygw", "BUNDLEWATCH_VERSITYGW", func(program, address, dir string) *exec.Cmd {
+	versitygw = software{"versitygw", "BUNDLEWATCH_VERSITYGW", status.ClassA, nil, func(program, address, dir string) *exec.Cmd {
 		return exec.Command(program, "--port", address, "--access", accessKey, "--secret", secretKey, "--region", region, "--quiet", "posix", dir)
 	}}
-	minio = software{"MinIO", "BUNDLEWATCH_MINIO", func(program, address, dir string) *exec.Cmd {
+	minIO = software{"MinIO", "BUNDLEWATCH_MINIO", status.ClassA, nil, func(program, address, dir string) *exec.Cmd {
 		cmd := exec.Command(program, "server", "--quiet", "--address", address, "--console-address", "127.0.0.1:0", dir)
 		cmd.Env = append(os.Environ(), "MINIO_ROOT_USER="+accessKey, "MINIO_ROOT_PASSWORD="+secretKey, "MINIO_UPDATE=off", "MINIO_BROWSER=off")
 		return cmd
@@ -67,10 +73,17 @@ func newServer(t *testing.T, of software) *server {
 		t.Skipf("%s is not there: test/store/run.sh builds it, or name it in $%s", of.name, of.variable)
 	}
 	s := &server{t: t, software: of, program: path, dir: t.TempDir(), address: freeAddress(t)}
-	require.NoError(t, os.Mkdir(filepath.Join(s.dir, bucketName), 0o755))
+	if s.prepare != nil {
+		s.prepare(s)
+	}
 	s.start()
 	t.Cleanup(s.kill)
-	s.ready()
+	c, err := minio.New(s.address, &minio.Options{Creds: credentials.NewStaticV4(accessKey, secretKey, ""), Region: region, BucketLookup: minio.BucketLookupPath, MaxRetries: 1})
+	require.NoError(t, err)
+	program.Eventually(t, s.name+" makes a bucket", func() bool {
+		err := c.MakeBucket(t.Context(), bucketName, minio.MakeBucketOptions{})
+		return err == nil || minio.ToErrorResponse(err).Code == "BucketAlreadyOwnedByYou" // of which the answer was lost
+	})
 	return s
 }
 

@@ -3,10 +3,11 @@
 # same bundles while they and the server are killed at random. Skips, with a line that says why, where the server is not
 # there and cannot be built.
 #
-#   --all   200 bundles, with MinIO as well, and Garage, which must be refused, where it is in the PATH
+#   --all   200 bundles, with MinIO as well, with Ceph's gateway where it is in the PATH (apt-get install radosgw ceph-mon
+#           ceph-osd), and with Garage, which must be refused, where that is
 #
-# $BUNDLEWATCH_VERSITYGW, $BUNDLEWATCH_MINIO and $BUNDLEWATCH_GARAGE name the programs; without them versitygw and MinIO are
-# built once, below the user's cache, which takes one to four minutes each.
+# $BUNDLEWATCH_VERSITYGW, $BUNDLEWATCH_MINIO, $BUNDLEWATCH_RADOSGW and $BUNDLEWATCH_GARAGE name the programs; without them
+# versitygw and MinIO are built once, below the user's cache, which takes one to four minutes each.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 source test/goprogram.sh
@@ -33,6 +34,8 @@ if [ "$all" = yes ]; then
   else
     skipped "$minio"
   fi
+  export BUNDLEWATCH_RADOSGW=${BUNDLEWATCH_RADOSGW:-$(command -v radosgw || true)}
+  [ -n "$BUNDLEWATCH_RADOSGW" ] || skipped "Ceph's gateway is not there: apt-get install radosgw ceph-mon ceph-osd"
   export BUNDLEWATCH_GARAGE=${BUNDLEWATCH_GARAGE:-$(command -v garage || true)}
   [ -n "$BUNDLEWATCH_GARAGE" ] || skipped "Garage is not there: cargo install garage --version 2.5.0 --locked, and name it in \$BUNDLEWATCH_GARAGE"
 fi
