@@ -21,6 +21,9 @@ func destinationText(d *status.Destination) string {
 	if d.Error != "" {
 		fmt.Fprintf(&b, "  FAILS since %s, next attempt %s: %s\n", clock(d.Since), clock(d.Retry), visible(d.Error))
 	}
+	if d.Sweeps != nil {
+		fmt.Fprintf(&b, "  %s\n", sweepsText(d.Sweeps))
+	}
 	for _, r := range d.Refusals {
 		what := "refused"
 		if r.Conflict {
@@ -29,6 +32,17 @@ func destinationText(d *status.Destination) string {
 		fmt.Fprintf(&b, "    %-9s %s %s: %s\n", what, visible(r.Watch), visible(r.Key), visible(r.Reason))
 	}
 	return b.String()
+}
+
+func sweepsText(s *status.Sweeps) string {
+	text := "not swept yet"
+	if s.Last != nil {
+		text = fmt.Sprintf("last swept %s, %s (%s) removed since the start", clock(s.Last), count(s.Objects, "object"), status.Size(s.Bytes))
+	}
+	if s.Error != "" {
+		text += ": FAILS: " + visible(s.Error)
+	}
+	return text
 }
 
 func backlogText(d *status.Destination) string {

@@ -33,6 +33,9 @@ var (
 	ErrConflict = errors.New("holds other content under that name")
 	// ErrRefused tells that a bundle cannot go there as it is, however often it is tried.
 	ErrRefused = errors.New("refused")
+	// ErrRemoved tells that the destination had a bundle, and that it was removed there on purpose. It comes with
+	// ErrRefused.
+	ErrRemoved = errors.New("removed on purpose")
 )
 
 // isFinal tells whether it makes no sense to try again soon.

@@ -66,6 +66,9 @@ type Bucket struct {
 	sent func(int64)
 }
 
+// Close gives up connections that are idle. The bucket may be used further.
+func (b *Bucket) Close() { b.objects.Close() }
+
 // New returns a bucket. It makes no request.
 func New(objects *objectstore.Client, o Options) *Bucket {
 	prefix := strings.Trim(o.Prefix, "/")

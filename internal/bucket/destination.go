@@ -131,7 +131,9 @@ func classify(err error) error {
 	switch {
 	case errors.As(err, &conflict):
 		return fmt.Errorf("%w: %w", backlog.ErrConflict, err)
-	case errors.As(err, &pruned), errors.Is(err, ErrDamaged):
+	case errors.As(err, &pruned):
+		return fmt.Errorf("%w: %w: %w", backlog.ErrRefused, backlog.ErrRemoved, err)
+	case errors.Is(err, ErrDamaged):
 		return fmt.Errorf("%w: %w", backlog.ErrRefused, err)
 	}
 	return err

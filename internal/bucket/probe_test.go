@@ -116,7 +116,7 @@ func TestDestination(t *testing.T) {
 
 	grave, err := d.open()
 	require.NoError(t, err)
-	require.NoError(t, grave.Bury(t.Context(), place, "test"))
+	require.NoError(t, grave.Bury(t.Context(), place, "", "test"))
 	s.Age(25 * time.Hour)
 	require.NoError(t, grave.Sweep(t.Context(), SweepOptions{}))
 	has, err = d.Has(t.Context(), b)

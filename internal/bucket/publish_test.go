@@ -462,7 +462,7 @@ func TestTombKeepsABundleAway(t *testing.T) {
 	h := newHost(t, s, "a", 1, testPart)
 	_, err := h.publish(t)
 	require.NoError(t, err)
-	require.NoError(t, h.Bury(t.Context(), place, "test"))
+	require.NoError(t, h.Bury(t.Context(), place, "", "test"))
 	_, err = h.publish(t)
 	var pruned *Pruned
 	require.ErrorAs(t, err, &pruned)
@@ -490,7 +490,7 @@ func tombAppearsInBetween(t *testing.T, size int64, unnamed bool) {
 		s.Before = func(count int, _ *http.Request) {
 			if count == n && !ran {
 				ran = true
-				require.NoError(t, grave.Bury(t.Context(), place, "test"))
+				require.NoError(t, grave.Bury(t.Context(), place, "", "test"))
 			}
 		}
 		_, err := h.publish(t)

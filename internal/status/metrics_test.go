@@ -40,7 +40,7 @@ func full() *Snapshot {
 			Scan: Scan{Count: 2, Ended: &then, Operations: 12},
 			Sets: Sets{Known: 5, Pending: map[State]int{Waiting: 2}, Oldest: &then}, Kept: 3}},
 		Packs:        []Pack{{Watch: "w", Key: "k", Bytes: 5, Total: 10, Stalled: true}, {Watch: "w", Key: "l"}},
-		Destinations: []Destination{{Name: "lab", Pending: 2, PendingBytes: 20, Oldest: &Unsent{Watch: "w", Published: then}, Sent: 3, SentBytes: 30, Error: "down"}, {Name: "idle"}},
+		Destinations: []Destination{{Name: "lab", Pending: 2, PendingBytes: 20, Oldest: &Unsent{Watch: "w", Published: then}, Sent: 3, SentBytes: 30, Error: "down"}, {Name: "idle", Sweeps: &Sweeps{Objects: 4, Bytes: 40, Failures: 1, Last: &then}}},
 	}
 }
 
