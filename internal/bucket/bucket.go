@@ -62,6 +62,9 @@ type Bucket struct {
 	host     string
 	uploads  uploads
 	slots    chan struct{} // taken by each body that is being sent
+	// md5s tells that the store attests no SHA-256, and was seen to give MD5s as ETags: they are sent and compared in
+	// its place.
+	md5s bool
 	// sent is told how many bytes were read to be sent since the last call, from any goroutine. It may be nil.
 	sent func(int64)
 }

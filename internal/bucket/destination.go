@@ -80,6 +80,7 @@ func (d *Destination) ready(ctx context.Context) (*Bucket, error) {
 		return nil, err // nothing is known, which is not kept
 	}
 	d.failed = err
+	d.bucket = d.bucket.trusting(probe)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.probe = probe
@@ -115,6 +116,13 @@ func (d *Destination) Send(ctx context.Context, local shelf.Bundle, progress fun
 	defer l.Close()
 	_, err = b.with(progress).publishUnnamed(ctx, l)
 	return classify(err)
+}
+
+// trusting returns the bucket with what a probe found to rely on.
+func (b *Bucket) trusting(p Probe) *Bucket {
+	other := *b
+	other.md5s = p.MD5s
+	return &other
 }
 
 // with returns the bucket with another listener to what is sent.

@@ -26,7 +26,8 @@ func TestProbeClassifies(t *testing.T) {
 	}{
 		{"all", func(*objectserver.Server) {}, false, ClassA, false, ""},
 		{"completion ignored", func(s *objectserver.Server) { s.IgnoreCompleteConditions = true }, false, ClassB, false, "when an upload of parts is completed"},
-		{"nothing attested", func(s *objectserver.Server) { s.NoAttestation = true }, false, ClassB, false, "attests no SHA-256"},
+		{"nothing attested", func(s *objectserver.Server) { s.NoAttestation = true }, false, ClassB, false, "attests no SHA-256 of what it holds: MD5s are sent"},
+		{"not even by MD5", func(s *objectserver.Server) { s.NoAttestation, s.OpaqueETags = true, true }, false, ClassB, false, "its ETags are no MD5s"},
 		{"PUT ignored", func(s *objectserver.Server) { s.IgnorePutConditions = true }, false, ClassC, true, "replaced the first"},
 		{"PUT not known", func(s *objectserver.Server) { s.UnknownConditions = true }, false, ClassC, true, "does not know If-None-Match"},
 		{"racers all win", func(s *objectserver.Server) { s.Racy = true }, false, ClassC, true, "at once"},
@@ -49,6 +50,7 @@ func TestProbeClassifies(t *testing.T) {
 			if test.lacks != "" {
 				require.Contains(t, p.Lacks[0], test.lacks)
 			}
+			require.Equal(t, test.name == "nothing attested", p.MD5s)
 			require.Empty(t, s.Keys(""), "it takes away what it put")
 			require.Empty(t, s.Uploads())
 			require.Less(t, s.Count(), 30)
