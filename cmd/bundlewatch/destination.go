@@ -31,6 +31,9 @@ func destinationText(d *status.Destination) string {
 		}
 		fmt.Fprintf(&b, "    %-9s %s %s: %s\n", what, visible(r.Watch), visible(r.Key), visible(r.Reason))
 	}
+	if d.Sweeps != nil {
+		fmt.Fprintf(&b, "  %s\n", sweepsText(d.Sweeps))
+	}
 	return b.String()
 }
 
@@ -54,6 +57,17 @@ func probeText(d *status.Destination) string {
 		}
 		return text
 	}
+}
+
+func sweepsText(s *status.Sweeps) string {
+	text := "not swept yet"
+	if s.Last != nil {
+		text = fmt.Sprintf("last swept %s, %s (%s) removed since the start", clock(s.Last), count(s.Objects, "object"), status.Size(s.Bytes))
+	}
+	if s.Error != "" {
+		text += ": FAILS: " + visible(s.Error)
+	}
+	return text
 }
 
 func backlogText(d *status.Destination) string {

@@ -76,9 +76,26 @@ func (p *pruner) prune(ctx context.Context, c *config.Config, s *shelf.Shelf) er
 			}
 		}
 	} else {
+		p.bury(ctx, c, decisions)
 		retention.Apply(s, decisions, tool(), time.Now(), p.done)
 	}
 	return p.summary()
+}
+
+// bury puts the tombs in the stores first. What gets none stays.
+func (p *pruner) bury(ctx context.Context, c *config.Config, decisions []retention.Decision) {
+	var graves daemon.Graves
+	defer graves.Close()
+	for i := range decisions {
+		d := &decisions[i]
+		if !d.Prune {
+			continue
+		}
+		if err := graves.Bury(ctx, c, *d); err != nil {
+			p.done(*d, 0, err)
+			d.Prune = false
+		}
+	}
 }
 
 func (p *pruner) tellKept(d retention.Decision) {

@@ -148,6 +148,8 @@ var logLines = map[daemon.Kind]logLine{
 	daemon.Unsendable:  {zerolog.ErrorLevel, "destination does not take a bundle"},
 	daemon.SendFailing: {zerolog.ErrorLevel, "sending fails; it is tried again"},
 	daemon.SendHealed:  {zerolog.InfoLevel, "sending works again"},
+	daemon.Swept:       {zerolog.InfoLevel, "store swept"},
+	daemon.SweepFailed: {zerolog.ErrorLevel, "sweeping fails; it is tried again"},
 
 	daemon.Pruned:       {zerolog.InfoLevel, "archive pruned"},
 	daemon.PruneFailed:  {zerolog.ErrorLevel, "retention failed; it is tried again"},
@@ -189,6 +191,9 @@ func logEvent(log zerolog.Logger, e daemon.Event) {
 	}
 	if e.Kind == daemon.Sent {
 		line = line.Int64("bytes", e.Bytes).Float64("seconds", e.Seconds)
+	}
+	if e.Kind == daemon.Swept {
+		line = line.Int("objects", e.Objects).Int64("bytes", e.Bytes).Float64("seconds", e.Seconds)
 	}
 	if e.Kind == daemon.Pruned {
 		line = line.Int64("bytes", e.Bytes)

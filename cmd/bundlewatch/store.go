@@ -74,7 +74,7 @@ func runStorePrune(ctx context.Context, args []string) error {
 		if err != nil {
 			return err
 		}
-		if err := b.Bury(ctx, place, reason); err != nil {
+		if err := b.Bury(ctx, place, "", reason); err != nil {
 			return err
 		}
 		if err := tellStore(f.json, map[string]any{"event": "buried", "path": url, "reason": reason}, "buried    %s: a sweep removes it a day from now\n", visible(url)); err != nil {

@@ -35,6 +35,9 @@ var (
 	ErrRefused = errors.New("refused")
 	// ErrLost tells that all that the destination held is gone: each bundle is asked for again.
 	ErrLost = errors.New("holds nothing any more")
+	// ErrRemoved tells that the destination had a bundle, and that it was removed there on purpose. It comes with
+	// ErrRefused.
+	ErrRemoved = errors.New("removed on purpose")
 )
 
 // isFinal tells whether it makes no sense to try again soon.

@@ -98,3 +98,11 @@ func (b *Backlog) Holds(bundle shelf.Bundle) bool {
 	_, held := b.queue.holds[holdKey(bundle.Place, bundle.Archive.SHA256)]
 	return held
 }
+
+// Removed tells whether the destination was seen to have had the bundle, and to have lost it on purpose.
+func (b *Backlog) Removed(bundle shelf.Bundle) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	it := b.queue.items[bundle.Place]
+	return it != nil && it.state == refused && it.archive == bundle.Archive.SHA256 && errors.Is(it.reason, ErrRemoved)
+}

@@ -62,9 +62,15 @@ type Bucket struct {
 	host     string
 	uploads  uploads
 	slots    chan struct{} // taken by each body that is being sent
+	// md5s tells that the store attests no SHA-256, and was seen to give MD5s as ETags: they are sent and compared in
+	// its place.
+	md5s bool
 	// sent is told how many bytes were read to be sent since the last call, from any goroutine. It may be nil.
 	sent func(int64)
 }
+
+// Close gives up connections that are idle. The bucket may be used further.
+func (b *Bucket) Close() { b.objects.Close() }
 
 // New returns a bucket. It makes no request.
 func New(objects *objectstore.Client, o Options) *Bucket {

@@ -79,6 +79,7 @@ func (d *Destination) ready(ctx context.Context) (*Bucket, error) {
 	if err != nil || probe.Ahead != 0 {
 		d.holds = unfitFor
 	}
+	d.bucket = d.bucket.trusting(probe)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.probe = &status.Probe{Class: probe.Class, At: probe.At.Round(0), Lacks: probe.Lacks, ClockAhead: probe.Ahead.Seconds(), Refused: unfit != nil}
@@ -110,6 +111,13 @@ func (d *Destination) Send(ctx context.Context, local shelf.Bundle, progress fun
 	return classify(err)
 }
 
+// trusting returns the bucket with what a probe found to rely on.
+func (b *Bucket) trusting(p Probe) *Bucket {
+	other := *b
+	other.md5s = p.MD5s
+	return &other
+}
+
 // with returns the bucket with another listener to what is sent.
 func (b *Bucket) with(sent func(int64)) *Bucket {
 	other := *b
@@ -124,7 +132,9 @@ func classify(err error) error {
 	switch {
 	case errors.As(err, &conflict):
 		return fmt.Errorf("%w: %w", backlog.ErrConflict, err)
-	case errors.As(err, &pruned), errors.Is(err, ErrDamaged):
+	case errors.As(err, &pruned):
+		return fmt.Errorf("%w: %w: %w", backlog.ErrRefused, backlog.ErrRemoved, err)
+	case errors.Is(err, ErrDamaged):
 		return fmt.Errorf("%w: %w", backlog.ErrRefused, err)
 	case errors.Is(err, objectstore.ErrNoBucket):
 		return fmt.Errorf("the store %w: %w", backlog.ErrLost, err)

@@ -1,7 +1,9 @@
 package bucket
 
 import (
+	"cmp"
 	"context"
+	"crypto/md5"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
@@ -47,7 +49,8 @@ type localFile struct {
 	source io.ReaderAt       // the file, or pages
 	pages  *pagecache.Reader // nil of a file that is small
 
-	vouched bool // the store took it just now and attested its digest; known of small files alone
+	md5s    map[int64][][md5.Size]byte // by size of part, 0 for the whole
+	vouched bool                       // the store took it just now and attested its digest; known of small files alone
 
 	mu     sync.Mutex
 	parts  map[int64][][sha256.Size]byte // digests by size of part
@@ -236,6 +239,71 @@ func (f *localFile) digests(ctx context.Context, size int64) ([][sha256.Size]byt
 	}
 	f.parts[size] = sums
 	return sums, nil
+}
+
+// md5Of returns the MD5s of the parts of a size, or with 0 of the whole in one. They are for stores that attest nothing
+// better, so they are computed when they are asked for, in a read that is held against the SHA-256 of the whole.
+func (f *localFile) md5Of(ctx context.Context, size int64) ([][md5.Size]byte, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if sums, known := f.md5s[size]; known {
+		return sums, nil
+	}
+	whole := sha256.New()
+	var sums [][md5.Size]byte
+	buffer := make([]byte, 1<<20)
+	for offset, step := int64(0), cmp.Or(size, max(f.size, 1)); offset < f.size || len(sums) == 0; offset += step {
+		part := md5.New()
+		r := contextReader{ctx, io.NewSectionReader(f.source, offset, min(step, f.size-offset))}
+		if _, err := io.CopyBuffer(io.MultiWriter(part, whole), r, buffer); err != nil {
+			return nil, fmt.Errorf("read %q: %w", f.file.Name(), err)
+		}
+		sums = append(sums, [md5.Size]byte(part.Sum(nil)))
+	}
+	if got := hex.EncodeToString(whole.Sum(nil)); got != f.digest {
+		return nil, fmt.Errorf("%w: %q has the SHA-256 %s instead of %s", ErrDamaged, f.file.Name(), got, f.digest)
+	}
+	if f.md5s == nil {
+		f.md5s = make(map[int64][][md5.Size]byte)
+	}
+	f.md5s[size] = sums
+	return sums, nil
+}
+
+// etag is the one that the file has in a store whose ETags are MD5s, in parts of a size or with 0 in one.
+func (f *localFile) etag(ctx context.Context, size int64) (string, error) {
+	sums, err := f.md5Of(ctx, size)
+	if err != nil {
+		return "", err
+	}
+	if size == 0 {
+		return hex.EncodeToString(sums[0][:]), nil
+	}
+	return objectstore.CompositeETag(sums), nil
+}
+
+// bears tells whether an ETag that is an MD5 is that of this file, in whatever parts it was sent.
+func (f *localFile) bears(ctx context.Context, etag string) (bool, error) {
+	_, number, composite := strings.Cut(etag, "-")
+	sizes := []int64{0}
+	if composite {
+		n, err := strconv.ParseInt(number, 10, 32)
+		if err != nil || n < 1 {
+			return false, nil
+		}
+		sizes = f.sizes(n)
+	}
+	for _, size := range sizes {
+		own, err := f.etag(ctx, size)
+		if err != nil {
+			return false, err
+		}
+		if own == etag {
+			f.stands = size
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 type contextReader struct {

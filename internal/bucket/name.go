@@ -46,6 +46,8 @@ type Stored struct {
 	// replaced the object by the same bytes in other parts.
 	PartSize  int64  `json:"part_size,omitempty"`
 	Composite string `json:"composite,omitempty"`
+	// MD5 is the ETag of that upload, in a store that attests nothing better.
+	MD5 string `json:"md5,omitempty"`
 }
 
 // Base returns the name of the file.
@@ -191,7 +193,7 @@ func (s Stored) matches(o objectstore.Object) (ok, attested bool, err error) {
 	case o.Size != s.Size:
 		return false, false, nil
 	case o.Checksum == "":
-		return true, false, nil
+		return true, s.MD5 != "" && o.ETag == s.MD5, nil
 	case strings.Contains(o.Checksum, "-"):
 		return true, o.Checksum == s.Composite, nil
 	}

@@ -3,7 +3,9 @@ package bucket
 import (
 	"bytes"
 	"context"
+	"crypto/md5"
 	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"sync"
@@ -20,6 +22,7 @@ type Probe struct {
 	Lacks []string // for people; what keeps it from class A
 	// Ahead is by how much the clock of this host is ahead of the store's; 0 when they are about the same.
 	Ahead time.Duration
+	MD5s  bool // it attests no SHA-256, and its ETags are the MD5s of what it holds
 }
 
 // Unfit tells that a store is not used because of what it was seen to do.
@@ -213,10 +216,42 @@ func (p *probing) attestation(ctx context.Context, key string) error {
 	if ahead := time.Since(o.Date); err == nil && !o.Date.IsZero() && ahead.Abs() > sameTime {
 		p.probe.Ahead = ahead.Round(time.Second)
 	}
-	if err == nil && o.Checksum == "" {
-		p.lack(status.ClassB, "it attests no SHA-256 of what it holds: what was accepted is not attested")
+	if err != nil || o.Checksum != "" {
+		return err
 	}
-	return err
+	if p.probe.MD5s, err = p.etags(ctx); err != nil {
+		return err
+	}
+	if p.probe.MD5s {
+		p.lack(status.ClassB, "it attests no SHA-256 of what it holds: MD5s are sent, and compared with its ETags")
+	} else {
+		p.lack(status.ClassB, "it attests no SHA-256 of what it holds, and its ETags are no MD5s: what was accepted is not attested")
+	}
+	return nil
+}
+
+// etags tells whether ETags are MD5s, also those of uploads of parts.
+func (p *probing) etags(ctx context.Context) (bool, error) {
+	data := []byte("bundlewatch asks whether an ETag is an MD5")
+	sum := md5.Sum(data)
+	key := p.key("etag")
+	r, err := p.objects.Put(ctx, key, objectstore.Bytes(data), false)
+	if err != nil || r.ETag != hex.EncodeToString(sum[:]) {
+		return false, err
+	}
+	id, err := p.objects.Begin(ctx, key)
+	if err != nil {
+		return false, err
+	}
+	part, err := p.objects.PutPart(ctx, key, id, 1, objectstore.Bytes(data))
+	if err == nil {
+		err = p.objects.Complete(ctx, key, id, []objectstore.Part{part}, false)
+	}
+	if err != nil {
+		return false, errors.Join(err, p.objects.Abort(ctx, key, id))
+	}
+	o, err := p.objects.Head(ctx, key)
+	return err == nil && part.ETag == r.ETag && o.ETag == objectstore.CompositeETag([][md5.Size]byte{sum}), err
 }
 
 // clean takes away what the probe put. Who may not delete leaves it to the sweep.

@@ -27,7 +27,8 @@ func TestProbeClassifies(t *testing.T) {
 	}{
 		{"all", func(*objectserver.Server) {}, false, status.ClassA, false, ""},
 		{"completion ignored", func(s *objectserver.Server) { s.IgnoreCompleteConditions = true }, false, status.ClassB, false, "when an upload of parts is completed"},
-		{"nothing attested", func(s *objectserver.Server) { s.NoAttestation = true }, false, status.ClassB, false, "attests no SHA-256"},
+		{"nothing attested", func(s *objectserver.Server) { s.NoAttestation = true }, false, status.ClassB, false, "attests no SHA-256 of what it holds: MD5s are sent"},
+		{"not even by MD5", func(s *objectserver.Server) { s.NoAttestation, s.OpaqueETags = true, true }, false, status.ClassB, false, "its ETags are no MD5s"},
 		{"PUT ignored", func(s *objectserver.Server) { s.IgnorePutConditions = true }, false, status.ClassC, true, "replaced the first"},
 		{"PUT not known", func(s *objectserver.Server) { s.UnknownConditions = true }, false, status.ClassC, true, "does not know If-None-Match"},
 		{"racers all win", func(s *objectserver.Server) { s.Racy = true }, false, status.ClassC, true, "at once"},
@@ -50,6 +51,7 @@ func TestProbeClassifies(t *testing.T) {
 			if test.lacks != "" {
 				require.Contains(t, p.Lacks[0], test.lacks)
 			}
+			require.Equal(t, test.name == "nothing attested", p.MD5s)
 			require.Empty(t, s.Keys(""), "it takes away what it put")
 			require.Empty(t, s.Uploads())
 			require.Less(t, s.Count(), 30)
@@ -120,7 +122,7 @@ func TestDestination(t *testing.T) {
 
 	grave, err := d.open()
 	require.NoError(t, err)
-	require.NoError(t, grave.Bury(t.Context(), place, "test"))
+	require.NoError(t, grave.Bury(t.Context(), place, "", "test"))
 	s.Age(25 * time.Hour)
 	require.NoError(t, grave.Sweep(t.Context(), SweepOptions{}))
 	has, err = d.Has(t.Context(), b)

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -212,6 +213,12 @@ func (p *publication) render(ctx context.Context) (Name, error) {
 			}
 			s.Composite = objectstore.Composite(sums)
 		}
+		if p.md5s {
+			var err error
+			if s.MD5, err = f.etag(ctx, s.PartSize); err != nil {
+				return n, err
+			}
+		}
 		n.Files = append(n.Files, s)
 	}
 	return n, nil
@@ -280,5 +287,15 @@ func (b *Bucket) stands(ctx context.Context, place string, s Stored) (ok, attest
 	if err != nil {
 		return false, false, err
 	}
-	return s.matches(o)
+	ok, attested, err = s.matches(o)
+	if b.md5s && o.Checksum == "" && s.MD5 != "" && o.ETag != s.MD5 && partsOf(o.ETag) == partsOf(s.MD5) {
+		ok = false
+	}
+	return ok, attested, err
+}
+
+// partsOf returns how many parts an ETag says its object had, "" for one that was put whole.
+func partsOf(etag string) string {
+	_, n, _ := strings.Cut(etag, "-")
+	return n
 }

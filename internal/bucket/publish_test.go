@@ -62,28 +62,29 @@ func TestNameComesLast(t *testing.T) {
 // is there and whole; and the next attempt publishes.
 func TestEachFaultAtEachCall(t *testing.T) {
 	for name, size := range sizes {
-		for _, v := range []struct{ unnamed, attests bool }{{false, true}, {true, true}, {true, false}} {
-			eachFaultAtEachCall(t, name, size, v.unnamed, v.attests)
+		for _, v := range []struct{ unnamed, attests, md5s bool }{{false, true, false}, {true, true, false}, {true, false, false}, {true, false, true}} {
+			eachFaultAtEachCall(t, name, size, v.unnamed, v.attests, v.md5s)
 		}
 	}
 }
 
-func eachFaultAtEachCall(t *testing.T, name string, size int64, unnamed, attests bool) {
+func eachFaultAtEachCall(t *testing.T, name string, size int64, unnamed, attests, md5s bool) {
 	s := serve(t)
 	s.NoAttestation = !attests
 	h := newHost(t, s, "a", 1, size)
-	h.unnamed = unnamed
+	h.unnamed, h.md5s = unnamed, md5s
 	_, err := h.publish(t)
 	require.NoError(t, err)
 	calls := s.Count()
 	require.Greater(t, calls, 7)
 	t.Logf("%s: %d faults at each of %d calls", name, len(objectserver.Faults), calls)
 	for _, f := range objectserver.Faults {
-		t.Run(fmt.Sprintf("%s, unnamed=%v, attests=%v, %s", name, unnamed, attests, f), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%s, unnamed=%v, attests=%v, md5s=%v, %s", name, unnamed, attests, md5s, f), func(t *testing.T) {
 			for n := 1; n <= calls; n++ {
 				faulty := serve(t)
 				faulty.NoAttestation = !attests
 				again := &host{Bucket: New(dial(t, faulty), Options{Prefix: "lab", PartSize: size, Parallel: 1, Host: "a", Uploads: t.TempDir()}), dir: h.dir, unnamed: unnamed}
+				again.md5s = md5s
 				faulty.FailAt(n, f)
 				_, err := again.publish(t)
 				if err == nil {
@@ -407,6 +408,109 @@ func TestStoreThatAttestsNothing(t *testing.T) {
 	requireWhole(t, s)
 }
 
+// Where ETags are MD5s they are the proof: sent with each body, and compared with what the store has.
+func TestMD5sAreTheProof(t *testing.T) {
+	for name, size := range sizes {
+		t.Run(name, func(t *testing.T) {
+			s := serve(t)
+			s.NoAttestation = true
+			h := newHost(t, s, "a", 1, size)
+			h.md5s = true
+			p, err := h.publish(t)
+			require.NoError(t, err)
+			require.True(t, p.Attested)
+			requireWhole(t, s)
+			for _, r := range s.Requests() {
+				if r.Method == http.MethodPut && strings.HasPrefix(r.Key, "lab/data/") {
+					require.NotEmpty(t, r.Header.Get("Content-Md5"), r.Key)
+				}
+			}
+			archive := h.dataKey(place, archiveOf(t, h)+"/"+bundle.ArchiveName)
+			held, err := h.Holds(t.Context(), place, archiveOf(t, h))
+			require.NoError(t, err)
+			require.True(t, held)
+			names, err := h.names(t.Context(), place)
+			require.NoError(t, err)
+			reader := New(dial(t, s), Options{Prefix: "lab"})
+			for _, f := range names[0].Files {
+				ok, attested, err := reader.stands(t.Context(), place, f)
+				require.NoError(t, err)
+				require.True(t, ok && attested, f.Path)
+			}
+
+			// Other bytes of the same size are found out, and replaced.
+			s.Set(archive, make([]byte, len(s.Object(archive))), time.Now())
+			if size > testPart {
+				held, err = h.Holds(t.Context(), place, archiveOf(t, h))
+				require.NoError(t, err)
+				require.False(t, held)
+			}
+			p, err = h.publish(t)
+			require.NoError(t, err)
+			require.Equal(t, 1, p.Sent)
+			require.True(t, p.Attested)
+			requireWhole(t, s)
+		})
+	}
+}
+
+func archiveOf(t *testing.T, h *host) string {
+	m, err := bundle.ReadManifest(filepath.Join(h.dir, bundle.ManifestName))
+	require.NoError(t, err)
+	return m.Archive.SHA256
+}
+
+// An upload in such a store is gone on with by the MD5s of its parts.
+func TestResumeByMD5s(t *testing.T) {
+	s := serve(t)
+	s.NoAttestation = true
+	h := newHost(t, s, "a", 1, testPart)
+	h.md5s = true
+	s.Deny = func(r *http.Request) bool { return r.URL.Query().Get("partNumber") >= "3" }
+	_, err := h.publish(t)
+	require.ErrorIs(t, err, objectstore.ErrDenied)
+	s.Deny = nil
+	s.DamagePart(s.Uploads()[0], 2)
+	before := len(s.Requests())
+	p, err := h.publish(t)
+	require.NoError(t, err)
+	require.True(t, p.Attested)
+	requireWhole(t, s)
+	var parts []string
+	for _, r := range s.Requests()[before:] {
+		if r.Method == http.MethodPut && strings.Contains(r.Query, "partNumber=") {
+			parts = append(parts, r.Query[:len("partNumber=N")])
+		}
+	}
+	require.Equal(t, []string{"partNumber=2", "partNumber=3"}, parts)
+}
+
+// A damaged local file does not go there by its MD5.
+func TestLocalDamageIsFoundBeforeMD5s(t *testing.T) {
+	s := serve(t)
+	s.NoAttestation = true
+	h := hostOf(t, s, "a", pack(t, 1, "a", testPart), testPart)
+	h.md5s = true
+	flip(t, filepath.Join(h.dir, bundle.ArchiveName))
+	_, err := h.publish(t)
+	require.ErrorIs(t, err, ErrDamaged)
+	require.Empty(t, s.Keys("lab/names/"))
+}
+
+// A destination that finds such a store sends MD5s from then on.
+func TestDestinationTrustsTheProbe(t *testing.T) {
+	s := serve(t)
+	s.NoAttestation = true
+	d := destination(t, s, "a")
+	b := local(t, pack(t, 1, "a", testPart))
+	has, err := d.Has(t.Context(), b)
+	require.NoError(t, err)
+	require.False(t, has)
+	require.NoError(t, d.Send(t.Context(), b, func(int64) {}))
+	require.Contains(t, string(s.Object("lab/names/"+place+".json")), `"md5": `)
+	require.Contains(t, d.Probed().Lacks[0], "MD5s are sent")
+}
+
 // The way down for a store without conditions: other bytes under one place are found by both hosts.
 func TestClaims(t *testing.T) {
 	s := serve(t)
@@ -462,7 +566,7 @@ func TestTombKeepsABundleAway(t *testing.T) {
 	h := newHost(t, s, "a", 1, testPart)
 	_, err := h.publish(t)
 	require.NoError(t, err)
-	require.NoError(t, h.Bury(t.Context(), place, "test"))
+	require.NoError(t, h.Bury(t.Context(), place, "", "test"))
 	_, err = h.publish(t)
 	var pruned *Pruned
 	require.ErrorAs(t, err, &pruned)
@@ -490,7 +594,7 @@ func tombAppearsInBetween(t *testing.T, size int64, unnamed bool) {
 		s.Before = func(count int, _ *http.Request) {
 			if count == n && !ran {
 				ran = true
-				require.NoError(t, grave.Bury(t.Context(), place, "test"))
+				require.NoError(t, grave.Bury(t.Context(), place, "", "test"))
 			}
 		}
 		_, err := h.publish(t)

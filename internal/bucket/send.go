@@ -2,7 +2,9 @@ package bucket
 
 import (
 	"context"
+	"crypto/md5"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"sync"
@@ -18,8 +20,8 @@ type standing struct {
 	age      time.Duration
 }
 
-// look compares what the store has with a file. An object that the store does not attest is this file when it has
-// its size: each body that went into it had a signed hash.
+// look compares what the store has with a file. An object that the store does not attest is this file when its ETag is
+// the MD5 of it, or where ETags are something else when it has its size: each body that went into it had a signed hash.
 func (b *Bucket) look(ctx context.Context, key string, f *localFile) (standing, error) {
 	o, err := b.objects.Head(ctx, key)
 	if errors.Is(err, objectstore.ErrMissing) {
@@ -31,6 +33,9 @@ func (b *Bucket) look(ctx context.Context, key string, f *localFile) (standing, 
 	s := standing{there: o.Size == f.size, age: o.Date.Sub(o.Modified)}
 	if s.there && o.Checksum != "" {
 		s.there, err = f.attests(ctx, o.Checksum)
+		s.attested = s.there
+	} else if s.there && b.md5s {
+		s.there, err = f.bears(ctx, o.ETag)
 		s.attested = s.there
 	}
 	return s, err
@@ -96,9 +101,18 @@ func (b *Bucket) sendOnce(ctx context.Context, key string, f *localFile, fresh b
 	size := f.plan(b.partSize)
 	if size == 0 {
 		body := objectstore.Body{Source: f.source, Size: f.size, SHA256: f.whole(), Sent: b.sent}
+		etag := ""
+		if b.md5s {
+			sums, err := f.md5Of(ctx, 0)
+			if err != nil {
+				return err
+			}
+			body.MD5, etag = &sums[0], hex.EncodeToString(sums[0][:])
+		}
 		put := func() error {
-			checksum, err := b.objects.Put(ctx, key, body, fresh)
-			f.vouched = err == nil && f.size < largeFile && checksum == body.Checksum()
+			r, err := b.objects.Put(ctx, key, body, fresh)
+			attested := r.Checksum == body.Checksum() || b.md5s && r.Checksum == "" && r.ETag == etag
+			f.vouched = err == nil && f.size < largeFile && attested
 			return err
 		}
 		release, err := b.slot(ctx)
@@ -116,6 +130,11 @@ func (b *Bucket) sendOnce(ctx context.Context, key string, f *localFile, fresh b
 		return err
 	}
 	u := &uploading{Bucket: b, key: key, file: f, size: size, sums: sums, parts: make([]objectstore.Part, len(sums))}
+	if b.md5s {
+		if u.md5s, err = f.md5Of(ctx, size); err != nil {
+			return err
+		}
+	}
 	if err := u.begin(ctx); err != nil {
 		return err
 	}
@@ -141,6 +160,7 @@ type uploading struct {
 	file  *localFile
 	size  int64 // of a part
 	sums  [][32]byte
+	md5s  [][md5.Size]byte   // nil where the store attests something better
 	parts []objectstore.Part // those with a number are in the store
 }
 
@@ -152,7 +172,7 @@ func (u *uploading) begin(ctx context.Context) error {
 			return err
 		}
 		for _, p := range have {
-			if p.Number >= 1 && p.Number <= len(u.sums) && p.Checksum == base64.StdEncoding.EncodeToString(u.sums[p.Number-1][:]) {
+			if p.Number >= 1 && p.Number <= len(u.sums) && u.isOurs(p) {
 				u.parts[p.Number-1] = p
 			}
 		}
@@ -166,6 +186,14 @@ func (u *uploading) begin(ctx context.Context) error {
 	}
 	u.id = id
 	return u.uploads.put(u.key, id)
+}
+
+// isOurs tells whether a part that the store has is what would be sent.
+func (u *uploading) isOurs(p objectstore.Part) bool {
+	if p.Checksum == "" && u.md5s != nil {
+		return p.ETag == hex.EncodeToString(u.md5s[p.Number-1][:])
+	}
+	return p.Checksum == base64.StdEncoding.EncodeToString(u.sums[p.Number-1][:])
 }
 
 // forgotten makes the next attempt begin anew when the store does not know the upload.
@@ -211,6 +239,9 @@ func (u *uploading) sendPart(ctx context.Context, i int) error {
 	}
 	offset := int64(i) * u.size
 	body := objectstore.Body{Source: u.file.source, Offset: offset, Size: min(u.size, u.file.size-offset), SHA256: u.sums[i], Sent: u.sent}
+	if u.md5s != nil {
+		body.MD5 = &u.md5s[i]
+	}
 	release, err := u.slot(ctx)
 	if err != nil {
 		return err

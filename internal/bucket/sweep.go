@@ -12,13 +12,19 @@ import (
 )
 
 // Bury puts a tomb: the bundle of a place is not published any more, and the next sweeps remove it. What has a tomb
-// keeps it.
-func (b *Bucket) Bury(ctx context.Context, place, reason string) error {
+// keeps it. archive is the SHA-256 of the archive that is meant, "" for whatever is there: where another one has the
+// name, the error is a [*Conflict], and there is no tomb.
+func (b *Bucket) Bury(ctx context.Context, place, archive, reason string) error {
 	names, err := b.names(ctx, place)
 	if err != nil {
 		return fmt.Errorf("prune %q: %w", place, err)
 	}
-	t := Tomb{Layout: layoutVersion, Place: place, Reason: reason, Host: b.host, Time: time.Now().UTC().Truncate(time.Millisecond)}
+	for _, n := range names {
+		if archive != "" && n.Archive != archive {
+			return fmt.Errorf("prune %q: %w", place, &Conflict{Place: place, Ours: archive, Theirs: n.Archive, Host: n.Host})
+		}
+	}
+	t := Tomb{Layout: layoutVersion, Place: place, Archive: archive, Reason: reason, Host: b.host, Time: time.Now().UTC().Truncate(time.Millisecond)}
 	if len(names) == 1 {
 		t.Archive = names[0].Archive
 	}

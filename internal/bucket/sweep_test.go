@@ -104,8 +104,8 @@ func TestTombThenNameThenData(t *testing.T) {
 	h := newHost(t, s, "a", 1, testPart)
 	_, err := h.publish(t)
 	require.NoError(t, err)
-	require.NoError(t, h.Bury(t.Context(), place, "keep_last"))
-	require.NoError(t, h.Bury(t.Context(), place, "another reason"), "once more changes nothing")
+	require.NoError(t, h.Bury(t.Context(), place, "", "keep_last"))
+	require.NoError(t, h.Bury(t.Context(), place, "", "another reason"), "once more changes nothing")
 	require.Contains(t, string(s.Object("lab/tombs/"+place+".json")), "keep_last")
 	require.Empty(t, sweepAll(t, h, false))
 	s.Age(25 * time.Hour)
@@ -128,7 +128,7 @@ func TestSweepWithFaultsAtEachCall(t *testing.T) {
 			h := hostOf(t, s, "a", dir, testPart)
 			_, err := h.publish(t)
 			require.NoError(t, err)
-			require.NoError(t, h.Bury(t.Context(), place, "test"))
+			require.NoError(t, h.Bury(t.Context(), place, "", "test"))
 			s.Age(2 * day)
 			s.FailAt(n, f)
 			_ = h.Sweep(t.Context(), SweepOptions{})
@@ -168,4 +168,18 @@ func TestKeysOfPlaces(t *testing.T) {
 		require.Equal(t, datum{place: place, archive: digest, sums: digest, file: "SHA256SUMS"}, d)
 	}
 	require.Equal(t, "lab/names/w/a%2Ejson/b.json.json", b.nameKey("w/a.json/b.json"), "no folder has the name of an object")
+}
+
+// A tomb for one archive is not put where another host has published another one.
+func TestTombForAnotherArchive(t *testing.T) {
+	s := serve(t)
+	a, b := newHost(t, s, "a", 1, testPart), newHost(t, s, "b", 2, testPart)
+	_, err := a.publish(t)
+	require.NoError(t, err)
+	l, err := OpenLocal(b.dir, place)
+	require.NoError(t, err)
+	defer l.Close()
+	var conflict *Conflict
+	require.ErrorAs(t, b.Bury(t.Context(), place, l.Archive(), "keep_last"), &conflict)
+	require.Empty(t, s.Keys("lab/tombs/"))
 }

@@ -383,6 +383,8 @@ func TestStores(t *testing.T) {
 		{"keep_local = \"soon\"", `12: store.keep_local: found "soon", expected "forever", or a duration in h, m or s, such as "72h"`},
 		{"prefix = \"a/../b\"", `12: store.prefix: found "a/../b", expected a folder, without empty segments, "." and ".."`},
 		{"stall = \"1ms\"", `12: store.stall: found "1ms", expected at least "1s"`},
+		{"sweep = \"daily\"", `12: store.sweep: found "daily", expected true or false`},
+		{"sweep_credentials = \"keys\"", `12: store.sweep_credentials: found "/c/keys", expected sweep = true, which it is for`},
 		{"secret = \"x\"", `12: store.secret: found an unknown key`},
 		{"[[store]]\nname = \"lab\"\nendpoint = \"https://h\"\nbucket = \"b\"", `13: store.name: found "lab", the name of an earlier [[store]], expected a name of its own`},
 		{"[[push]]\nname = \"lab\"\nkind = \"oci\"\nrepository = \"h/r\"", `13: push.name: found "lab", the name of an earlier [[store]], expected a name of its own`},

@@ -29,6 +29,12 @@ type Store struct {
 	Conditional Conditional
 	// KeepLocal is how long the local archive stays once the store has the bundle; negative for ever.
 	KeepLocal time.Duration
+	// Prune tells that what retention lets go on this host is pruned in the store, too.
+	Prune bool
+	// Sweep tells that the daemon sweeps the store every day. SweepCredentials is a file as Credentials for that alone; ""
+	// for the same ones.
+	Sweep            bool
+	SweepCredentials string
 }
 
 // Conditional is what is asked of a store before two hosts may write one name.
@@ -89,6 +95,16 @@ var storeTable = tableDoc{
 			meaning: "How long after its publication the local archive stays when the store is proved to have it, such as `\"72h\"`; the manifest stays. `\"forever\"` leaves that to `[retention]`. " +
 				"With more stores the archive stays until each of those for its watch has it and would let it go. Pinned bundles stay.",
 		},
+		{
+			name: "prune", kind: "boolean", initial: "false",
+			meaning: "Whether this host prunes in the store what the rules of `[retention]` let go here: it puts a tomb there first, as `bundlewatch store prune` does, so that no other host brings the bundle back. " +
+				"What goes because of `keep_local` stays in the store.",
+		},
+		{
+			name: "sweep", kind: "boolean", initial: "false",
+			meaning: "Whether the daemon does every day what `bundlewatch store sweep` does. One host of many is enough. It needs the right to delete.",
+		},
+		{name: "sweep_credentials", kind: "path", meaning: "A file as `credentials` for sweeping alone, so that the keys for publishing need not delete. It needs `sweep = true`."},
 	},
 }
 
@@ -130,6 +146,11 @@ func readStore(s section, cfg *Config) Store {
 	st.Watches = s.watchNames("watches", cfg)
 	s.choice("conditional", &st.Conditional)
 	st.KeepLocal = s.keepLocal("keep_local")
+	st.Prune = s.flag("prune")
+	st.Sweep = s.flag("sweep")
+	if st.SweepCredentials = s.absolute("sweep_credentials", cfg); st.SweepCredentials != "" && !st.Sweep {
+		s.add(s.place("sweep_credentials"), strconv.Quote(st.SweepCredentials), "sweep = true, which it is for")
+	}
 	return st
 }
 

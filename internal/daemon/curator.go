@@ -35,6 +35,7 @@ type curator struct {
 	changed func()         // room was made
 	// unproved returns what says, during one pass, why a bundle is not known to be where it has to go, "" when it is.
 	unproved func(context.Context, *config.Config) func(shelf.Bundle) string
+	graves   Graves
 	pulse    *pulse
 	config   atomic.Pointer[config.Config]
 
@@ -135,6 +136,7 @@ func (c *curator) state() curated {
 func (c *curator) run(ctx context.Context) {
 	turn := newBeat(tick)
 	defer turn.stop()
+	defer c.graves.Close()
 	for {
 		c.turn(ctx)
 		c.pulse.turned()
@@ -263,7 +265,7 @@ func (p *pass) watch(ctx context.Context, watch string) {
 		return
 	}
 	delete(p.told, watch)
-	failed, later := false, false
+	failed, later, noTombs := false, false, false
 	for _, d := range decisions {
 		if ctx.Err() != nil {
 			return
@@ -271,6 +273,12 @@ func (p *pass) watch(ctx context.Context, watch string) {
 		if d.Prune && p.isPacking(d.Bundle) {
 			later = true
 			continue
+		}
+		if d.Prune && !d.Released {
+			if noTombs = noTombs || !p.bury(ctx, d); noTombs {
+				failed = true // what keeps one from its tomb keeps the others
+				continue
+			}
 		}
 		over := p.pulse.call("prune", d.Bundle.Path)
 		retention.Apply(s, []retention.Decision{d}, p.opts.Tool, p.opts.now(), func(d retention.Decision, freed int64, err error) {
@@ -305,6 +313,36 @@ func (p *pass) plan(ctx context.Context, watch string) ([]retention.Decision, *s
 // noDestinations are those of who sends nothing: every bundle is where it has to go.
 func noDestinations(context.Context, *config.Config) func(shelf.Bundle) string {
 	return func(shelf.Bundle) string { return "" }
+}
+
+// bury puts the tombs for a bundle, and tells whether it may be pruned. A store that is waited for is no reason to take
+// the curator for stuck.
+func (p *pass) bury(ctx context.Context, d retention.Decision) bool {
+	cfg := p.config.Load()
+	done := make(chan error, 1)
+	go func() { done <- p.graves.Bury(ctx, cfg, d) }()
+	turn := time.NewTicker(time.Second)
+	defer turn.Stop()
+	about := "the tombs of " + d.Bundle.Watch
+	for {
+		select {
+		case <-turn.C:
+			p.pulse.turned()
+			continue
+		case err := <-done:
+			p.pulse.turned()
+			switch {
+			case ctx.Err() != nil:
+				return false
+			case err == nil:
+				delete(p.told, about)
+				return true
+			}
+			b := d.Bundle
+			p.fail(Event{Watch: b.Watch, Key: b.Key, Path: b.Path, Reason: err.Error(), err: err, run: b.Run}, about)
+			return false
+		}
+	}
 }
 
 // isPacking tells whether a bundle of the same key is being made: what is known of its versions stays as it is

@@ -3,8 +3,10 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -15,6 +17,7 @@ import (
 	"github.com/bundlewatch/bundlewatch/internal/config"
 	"github.com/bundlewatch/bundlewatch/internal/shelf"
 	"github.com/bundlewatch/bundlewatch/internal/status"
+	"github.com/bundlewatch/bundlewatch/test/objectserver"
 )
 
 // archivist is a curator over published bundles w/r/1 … w/r/5.
@@ -313,4 +316,57 @@ func TestEndDoesNotWaitForReceivers(t *testing.T) {
 	require.NoError(t, <-v.ended)
 	v.ended <- nil // for the clean-up
 	require.Contains(t, v.log.String(), `"messages":1`)
+}
+
+// Where this host prunes in the store, the tomb is there before the archive goes, and without it nothing goes. What only
+// leaves the host gets none.
+func TestCuratorPutsTombsFirst(t *testing.T) {
+	server := objectserver.New()
+	t.Cleanup(server.Close)
+	a := newArchivist(t, config.Retention{KeepLast: 2})
+	store := storeOf(t, server, objectserver.AccessKey, objectserver.AccessKey)
+	store.KeepLocal = -1
+	other := store
+	other.Name, other.Watches, other.Prune = "other", []string{"x"}, true
+	a.config.Stores = []config.Store{store, other}
+	a.cur.unproved = noDestinations
+	defer a.cur.graves.Close()
+
+	store.Prune = true
+	a.config.Stores[0] = store
+	server.Deny = func(r *http.Request) bool { return r.Method == http.MethodPut }
+	a.cur.use(a.config)
+	a.pass()
+	require.Equal(t, "12345", a.left())
+	require.Contains(t, a.expect(PruneFailed)[0].Reason, "put a tomb into lab first: ")
+	a.cur.ask("w")
+	a.advance(pruneEach)
+	a.pass()
+	require.Equal(t, "12345", a.left())
+	a.expect()
+	require.Contains(t, a.cur.state().failing, "tomb")
+
+	server.Deny = nil
+	server.Before = func(_ int, r *http.Request) {
+		if name, is := strings.CutPrefix(r.URL.Path, "/"+objectserver.Bucket+"/lab/tombs/w/"); is && r.Method == http.MethodPut {
+			require.FileExists(t, filepath.Join(a.config.Artifacts.Dir, "w", strings.TrimSuffix(name, ".json"), bundle.ArchiveName))
+		}
+	}
+	a.cur.ask("w")
+	a.advance(pruneEach)
+	a.pass()
+	require.Equal(t, "45", a.left())
+	a.expect(Pruned, Pruned, Pruned)
+	require.Len(t, server.Keys("lab/tombs/w/r/"), 3)
+	require.Contains(t, string(server.Object("lab/tombs/w/r/1.json")), "retention: not among the last 2")
+	require.Empty(t, a.cur.state().failing)
+
+	store.KeepLocal = 0
+	a.config.Stores[0] = store
+	a.cur.use(a.config)
+	a.advance(pruneEach)
+	a.pass()
+	require.Equal(t, "", a.left())
+	a.expect(Pruned, Pruned)
+	require.Len(t, server.Keys("lab/tombs/w/r/"), 3)
 }

@@ -25,6 +25,8 @@ type target struct {
 	watches  []string // whose bundles go there; empty for all
 	parallel int
 	open     func() backlog.Destination
+	sweeper  *sweeper // nil where this host does not sweep
+	prunes   bool     // this host prunes there, too
 }
 
 func (t target) takes(watch string) bool {
@@ -89,7 +91,12 @@ func (d *destinations) begin(ctx context.Context, t target) *sender {
 	s := &sender{target: t, Backlog: newBacklog(t, d.shelf, nil, d.emit), stop: stop, done: make(chan struct{})}
 	go func() {
 		defer close(s.done)
+		var sweeps sync.WaitGroup
+		if t.sweeper != nil {
+			sweeps.Go(func() { t.sweeper.run(ctx, d.emit) })
+		}
 		s.Run(ctx)
+		sweeps.Wait()
 	}()
 	return s
 }
@@ -227,7 +234,8 @@ func (d *destinations) unconfirmed(ctx context.Context, b shelf.Bundle, failed m
 }
 
 // unproved says which destination is not known to hold a bundle that has to go there, "" when all do. It asks none.
-// One of the config that does not work yet, or not any more, is not known to hold anything.
+// One of the config that does not work yet, or not any more, is not known to hold anything. Where this host prunes, what
+// another one has pruned is settled, too.
 func (d *destinations) unproved(c *config.Config, b shelf.Bundle) string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -238,7 +246,7 @@ func (d *destinations) unproved(c *config.Config, b shelf.Bundle) string {
 		}
 	}
 	for _, s := range d.senders {
-		if s.takes(b.Watch) && !s.Holds(b) {
+		if s.takes(b.Watch) && !s.Holds(b) && !(s.prunes && s.Removed(b)) {
 			return "it is not proved to be at " + s.Status().Name + " yet"
 		}
 	}
@@ -252,6 +260,9 @@ func (d *destinations) show() []status.Destination {
 	for _, s := range d.senders {
 		shown := s.Status()
 		shown.Error = clip(shown.Error)
+		if s.sweeper != nil {
+			shown.Sweeps = s.sweeper.state()
+		}
 		all = append(all, shown)
 	}
 	return all

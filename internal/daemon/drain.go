@@ -178,11 +178,14 @@ func (d *Daemon) logResume(ctx context.Context, c *config.Config) {
 }
 
 // DrainAlone drains where no daemon runs: it is one for as long as that takes, under the same lock, that moves no
-// strays, removes no archives and notifies nobody. It sends bundles where the config says. The error is for a drain
+// strays, removes no archives, sweeps no store and notifies nobody. It sends bundles where the config says. The error is for a drain
 // that could not begin.
 func DrainAlone(ctx context.Context, c *config.Config, opts Options, r status.DrainRequest) (status.Drained, error) {
 	alone := *c
-	alone.Tidies, alone.Notify, alone.Watches = nil, nil, slices.Clone(c.Watches)
+	alone.Tidies, alone.Notify, alone.Watches, alone.Stores = nil, nil, slices.Clone(c.Watches), slices.Clone(c.Stores)
+	for i := range alone.Stores {
+		alone.Stores[i].Sweep = false
+	}
 	for i := range alone.Watches {
 		alone.Watches[i].Retention = config.Retention{}
 	}

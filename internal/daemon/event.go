@@ -40,6 +40,8 @@ const (
 	PackMoves    Kind = "pack_moves"         // it goes on
 	SendFailing  Kind = "send_failing"       // Destination cannot be reached or used, for Reason; it is tried again
 	SendHealed   Kind = "send_healed"        // it works again
+	Swept        Kind = "swept"              // Objects were removed from the store Destination that nobody will miss
+	SweepFailed  Kind = "sweep_failed"       // that failed, for Reason; it is tried again
 	Pruned       Kind = "pruned"             // retention removed the archive of the bundle at Path, for Reason
 	PruneFailed  Kind = "prune_failed"       // retention, or measuring the artifact directory, failed, for Reason; it is tried again
 	AlertRaised  Kind = "alert_raised"       // Alert holds from now on, for Reason
@@ -88,6 +90,7 @@ type Event struct {
 	Digest         string        `json:"digest,omitempty"` // of a stray
 	Git            string        `json:"git,omitempty"`    // what git says of a stray
 	Destination    string        `json:"destination,omitempty"`
+	Objects        int           `json:"objects,omitempty"` // of Swept
 }
 
 // Counts are the totals of a pass: Waiting counts Expired too, Refused what a destination does not take, and Failed

@@ -24,9 +24,13 @@ func storeTarget(c *config.Config, s config.Store) target {
 		dir = filepath.Join(c.Artifacts.Dir, uploadsName, s.Name)
 	}
 	address := fmt.Sprintf("%s at %s", "s3://"+path.Join(s.Bucket, s.Prefix), s.Endpoint)
-	return target{name: s.Name, spec: s, watches: s.Watches, parallel: s.Parallel, open: func() backlog.Destination {
+	t := target{name: s.Name, spec: s, watches: s.Watches, parallel: s.Parallel, prunes: s.Prune, open: func() backlog.Destination {
 		return bucket.NewDestination(s.Name, address, func() (*bucket.Bucket, error) { return OpenStore(s, dir) })
 	}}
+	if s.Sweep {
+		t.sweeper = newSweeper(s)
+	}
+	return t
 }
 
 // OpenStore opens a store of the config, without a request to it. uploads is the directory that remembers uploads, ""

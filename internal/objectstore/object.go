@@ -2,6 +2,7 @@ package objectstore
 
 import (
 	"context"
+	"crypto/md5"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
@@ -22,6 +23,7 @@ type Body struct {
 	Offset int64
 	Size   int64
 	SHA256 [sha256.Size]byte
+	MD5    *[md5.Size]byte   // is sent, too, so that the store refuses other bytes; nil for none
 	Sent   func(bytes int64) // is told what was read to be sent; may be nil
 }
 
@@ -37,6 +39,19 @@ func (b Body) reader(c *call) io.Reader {
 // Checksum is the SHA-256 as stores attest it, in base64.
 func (b Body) Checksum() string { return base64.StdEncoding.EncodeToString(b.SHA256[:]) }
 
+func (b Body) md5() string {
+	if b.MD5 == nil {
+		return ""
+	}
+	return base64.StdEncoding.EncodeToString(b.MD5[:])
+}
+
+// Receipt is what a store says of an object in its answer to a PUT.
+type Receipt struct {
+	Checksum string // the SHA-256 that it attests, in base64; "" where it attests none
+	ETag     string // without quotes
+}
+
 // Object is what a store says of an object.
 type Object struct {
 	Key      string
@@ -49,6 +64,15 @@ type Object struct {
 	Date     time.Time // the store's clock when it said so; zero in listings
 }
 
+// CompositeETag is the ETag of an object of parts, where ETags are MD5s.
+func CompositeETag(parts [][md5.Size]byte) string {
+	all := md5.New()
+	for _, p := range parts {
+		all.Write(p[:])
+	}
+	return hex.EncodeToString(all.Sum(nil)) + "-" + strconv.Itoa(len(parts))
+}
+
 // Composite is the checksum that a store attests for an object of parts.
 func Composite(parts [][sha256.Size]byte) string {
 	all := sha256.New()
@@ -58,10 +82,9 @@ func Composite(parts [][sha256.Size]byte) string {
 	return base64.StdEncoding.EncodeToString(all.Sum(nil)) + "-" + strconv.Itoa(len(parts))
 }
 
-// Put stores an object with one request, and returns the SHA-256 that the store attests of it in its answer, in
-// base64; "" where it attests none. Where fresh is true it asks the store to refuse when there is one of this name:
-// [ErrExists]. After any error the object may have been stored.
-func (c *Client) Put(ctx context.Context, key string, b Body, fresh bool) (checksum string, err error) {
+// Put stores an object with one request. Where fresh is true it asks the store to refuse when there is one of this
+// name: [ErrExists]. After any error the object may have been stored.
+func (c *Client) Put(ctx context.Context, key string, b Body, fresh bool) (Receipt, error) {
 	call := c.call(ctx)
 	defer call.end()
 	// The name misleads: with it the hash that is given is signed, without it over http another one is.
@@ -69,8 +92,8 @@ func (c *Client) Put(ctx context.Context, key string, b Body, fresh bool) (check
 	if fresh {
 		o.SetMatchETagExcept("*")
 	}
-	info, err := c.core.PutObject(call, c.bucket, key, b.reader(call), b.Size, "", hex.EncodeToString(b.SHA256[:]), o)
-	return info.ChecksumSHA256, c.told(call, "put", key, err)
+	info, err := c.core.PutObject(call, c.bucket, key, b.reader(call), b.Size, b.md5(), hex.EncodeToString(b.SHA256[:]), o)
+	return Receipt{Checksum: info.ChecksumSHA256, ETag: info.ETag}, c.told(call, "put", key, err)
 }
 
 // told adds to an error what only the answer's header has.

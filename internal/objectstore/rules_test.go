@@ -3,6 +3,7 @@ package objectstore
 import (
 	"bytes"
 	"context"
+	"crypto/md5"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
@@ -175,13 +176,41 @@ func TestRegionIsNeverLookedUp(t *testing.T) {
 func TestPutReturnsWhatTheStoreAttests(t *testing.T) {
 	s, c := serve(t)
 	b := Bytes([]byte("some bytes"))
-	checksum, err := c.Put(t.Context(), "a", b, true)
+	r, err := c.Put(t.Context(), "a", b, true)
 	require.NoError(t, err)
-	require.Equal(t, b.Checksum(), checksum)
+	require.Equal(t, b.Checksum(), r.Checksum)
 	s.NoAttestation = true
-	checksum, err = c.Put(t.Context(), "a", b, false)
+	r, err = c.Put(t.Context(), "a", b, false)
 	require.NoError(t, err)
-	require.Empty(t, checksum)
+	require.Empty(t, r.Checksum)
+	require.Equal(t, hex.EncodeToString(md5Of("some bytes")), r.ETag)
+}
+
+func md5Of(text string) []byte {
+	sum := md5.Sum([]byte(text))
+	return sum[:]
+}
+
+// A body goes with its MD5 where that is known, and the store refuses other bytes.
+func TestBodyCarriesItsMD5(t *testing.T) {
+	s, c := serve(t)
+	b := Bytes([]byte("some bytes"))
+	b.MD5 = (*[md5.Size]byte)(md5Of("some bytes"))
+	require.NoError(t, put(t, c, "a", b, true))
+	require.Equal(t, base64.StdEncoding.EncodeToString(md5Of("some bytes")), last(s).Header.Get("Content-Md5"))
+	id, err := c.Begin(t.Context(), "b")
+	require.NoError(t, err)
+	part, err := c.PutPart(t.Context(), "b", id, 1, b)
+	require.NoError(t, err)
+	require.NotEmpty(t, last(s).Header.Get("Content-Md5"))
+	require.NoError(t, c.Complete(t.Context(), "b", id, []Part{part}, true))
+	o, err := c.Head(t.Context(), "b")
+	require.NoError(t, err)
+	require.Equal(t, CompositeETag([][md5.Size]byte{*b.MD5}), o.ETag)
+
+	b.MD5 = (*[md5.Size]byte)(md5Of("other bytes"))
+	require.ErrorIs(t, put(t, c, "c", b, true), ErrHash)
+	require.Equal(t, []string{"a", "b"}, s.Keys(""))
 }
 
 // A canceled call ends, also in a listing.

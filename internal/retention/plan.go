@@ -17,7 +17,9 @@ import (
 type Decision struct {
 	Bundle shelf.Bundle
 	Prune  bool
-	Why    string // for people
+	// Released tells that no rule wants it to go: it goes here because the stores have it, and stays there.
+	Released bool
+	Why      string // for people
 }
 
 // Plan decides on all bundles of an artifact directory at once. policy gives the rules of a watch, and
@@ -178,7 +180,7 @@ func Release(decisions []Decision, now time.Time, keep func(watch string) (time.
 	for i := range decisions {
 		d := &decisions[i]
 		if after, ok := keep(d.Bundle.Watch); ok && !d.Prune && !d.Bundle.Pinned && present(d.Bundle) && now.Sub(d.Bundle.Published) >= after {
-			d.Prune, d.Why = true, fmt.Sprintf("kept in the stores, here for %s", after)
+			d.Prune, d.Released, d.Why = true, true, fmt.Sprintf("kept in the stores, here for %s", after)
 		}
 	}
 }

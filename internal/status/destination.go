@@ -37,6 +37,17 @@ type Destination struct {
 	Conflicts int          `json:"conflicts"`
 	Refused   int          `json:"refused"`
 	Refusals  []Unsendable `json:"refusals,omitempty"`
+	// Sweeps tells of the sweeps of a store, where this daemon does them.
+	Sweeps *Sweeps `json:"sweeps,omitempty"`
+}
+
+// Sweeps is what a daemon removed from a store that nobody will miss, since the start.
+type Sweeps struct {
+	Objects  int        `json:"objects"`
+	Bytes    int64      `json:"bytes"`
+	Failures int        `json:"failures"`
+	Last     *time.Time `json:"last,omitempty"`  // when the last one that did not fail began
+	Error    string     `json:"error,omitempty"` // why the last one failed; none when it did not
 }
 
 // Class is what a store can be relied on for: docs/store.md.
@@ -114,6 +125,17 @@ func perDestination(value func(d *Destination) float64) func(*Snapshot, func(flo
 	}
 }
 
+// perSweeper reads one value of each store that this daemon sweeps.
+func perSweeper(value func(s *Sweeps) float64) func(*Snapshot, func(float64, ...string)) {
+	return func(s *Snapshot, set func(float64, ...string)) {
+		for i := range s.Destinations {
+			if sweeps := s.Destinations[i].Sweeps; sweeps != nil {
+				set(value(sweeps), s.Destinations[i].Name)
+			}
+		}
+	}
+}
+
 var destinationGauges = []gauge{
 	{family{"bundlewatch_destination_unchecked_bundles", destinationLabel, "Bundles of which it is not known yet whether the destination holds them."}, prometheus.GaugeValue,
 		perDestination(func(d *Destination) float64 { return float64(d.Unchecked) })},
@@ -167,4 +189,17 @@ var destinationGauges = []gauge{
 		perDestination(func(d *Destination) float64 { return float64(d.Conflicts) })},
 	{family{"bundlewatch_destination_refused_bundles", destinationLabel, "Bundles that cannot go there for another reason."}, prometheus.GaugeValue,
 		perDestination(func(d *Destination) float64 { return float64(d.Refused) })},
+	{family{"bundlewatch_destination_swept_objects_total", destinationLabel, "Objects and uploads that this daemon swept from the store."}, prometheus.CounterValue,
+		perSweeper(func(s *Sweeps) float64 { return float64(s.Objects) })},
+	{family{"bundlewatch_destination_swept_bytes_total", destinationLabel, "Bytes of these objects, as far as they are known."}, prometheus.CounterValue,
+		perSweeper(func(s *Sweeps) float64 { return float64(s.Bytes) })},
+	{family{"bundlewatch_destination_sweep_failures_total", destinationLabel, "Sweeps of the store that failed and are made again."}, prometheus.CounterValue,
+		perSweeper(func(s *Sweeps) float64 { return float64(s.Failures) })},
+	{family{"bundlewatch_destination_last_sweep_timestamp_seconds", destinationLabel, "When the last sweep that did not fail began; 0 before the first."}, prometheus.GaugeValue,
+		perSweeper(func(s *Sweeps) float64 {
+			if s.Last == nil {
+				return 0
+			}
+			return stamp(s.Last)
+		})},
 }

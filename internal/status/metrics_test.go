@@ -42,7 +42,7 @@ func full() *Snapshot {
 			Sets: Sets{Known: 5, Pending: map[State]int{Waiting: 2}, Oldest: &then}, Kept: 3}},
 		Packs: []Pack{{Watch: "w", Key: "k", Bytes: 5, Total: 10, Stalled: true}, {Watch: "w", Key: "l"}},
 		Destinations: []Destination{{Name: "lab", Pending: 2, PendingBytes: 20, Oldest: &Unsent{Watch: "w", Published: then}, Sent: 3, SentBytes: 30, Error: "down",
-			Rate: 4, ETA: 5, Conflicts: 6, Refused: 7, Probe: &Probe{Class: ClassC, At: then, Refused: true}}, {Name: "idle"}, {Name: "stuck", Pending: 1}},
+			Rate: 4, ETA: 5, Conflicts: 6, Refused: 7, Probe: &Probe{Class: ClassC, At: then, Refused: true}}, {Name: "idle", Sweeps: &Sweeps{Objects: 4, Bytes: 40, Failures: 1, Last: &then}}, {Name: "stuck", Pending: 1}},
 	}
 }
 

@@ -36,6 +36,7 @@ type Server struct {
 	IgnoreCompleteConditions bool // If-None-Match of a completion
 	UnknownConditions        bool // 501 for a PUT with a condition
 	NoAttestation            bool // no checksums in answers
+	OpaqueETags              bool // ETags are no MD5s, as with encryption
 	UncheckedHashes          bool // the signed SHA-256 is not looked at
 	Racy                     bool // the condition of a PUT is looked at early, so that racers all win
 
@@ -159,7 +160,7 @@ func (s *Server) Set(key string, data []byte, modified time.Time) {
 		delete(s.objects, key)
 		return
 	}
-	s.objects[key] = newObject(data, modified)
+	s.objects[key] = s.newObject(data, modified)
 }
 
 // Age makes all objects and uploads older.
@@ -193,14 +194,21 @@ func (s *Server) DamagePart(key string, n int) {
 	defer s.mu.Unlock()
 	for _, u := range s.uploads {
 		if u.key == key {
-			u.parts[n] = newObject(make([]byte, len(u.parts[n].data)), s.Now())
+			u.parts[n] = s.newObject(make([]byte, len(u.parts[n].data)), s.Now())
 		}
 	}
 }
 
-func newObject(data []byte, modified time.Time) object {
-	sum := md5.Sum(data)
-	return object{data: data, modified: modified, etag: hex.EncodeToString(sum[:])}
+func (s *Server) newObject(data []byte, modified time.Time) object {
+	return object{data: data, modified: modified, etag: s.etag(data)}
+}
+
+func (s *Server) etag(of []byte) string {
+	sum := md5.Sum(of)
+	if s.OpaqueETags {
+		sum = md5.Sum(append([]byte("secret"), of...))
+	}
+	return hex.EncodeToString(sum[:])
 }
 
 func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
@@ -289,6 +297,9 @@ func (s *Server) authorized(r *http.Request, body []byte) (code string, ok bool)
 	if !s.UncheckedHashes && len(body) > 0 && claimed != hex.EncodeToString(sum[:]) {
 		return "XAmzContentSHA256Mismatch", false
 	}
+	if sum := md5.Sum(body); r.Header.Get("Content-Md5") != "" && r.Header.Get("Content-Md5") != base64.StdEncoding.EncodeToString(sum[:]) {
+		return "BadDigest", false
+	}
 	if checksum := r.Header.Get("X-Amz-Checksum-Sha256"); !s.NoAttestation && checksum != "" && checksum != base64.StdEncoding.EncodeToString(sum[:]) {
 		return "BadDigest", false
 	}
@@ -328,7 +339,7 @@ func (s *Server) put(w http.ResponseWriter, r *http.Request, key string, body []
 		refuse(w, http.StatusPreconditionFailed, "PreconditionFailed", "a precondition did not hold")
 		return
 	}
-	o := newObject(body, s.Now())
+	o := s.newObject(body, s.Now())
 	s.objects[key] = o
 	w.Header().Set("ETag", strconv.Quote(o.etag))
 	if !s.NoAttestation && r.Header.Get("X-Amz-Checksum-Sha256") != "" {
@@ -407,7 +418,7 @@ func (s *Server) putPart(w http.ResponseWriter, key string, q url.Values, body [
 		refuse(w, http.StatusNotFound, "NoSuchUpload", "the upload does not exist")
 		return
 	}
-	o := newObject(body, s.Now())
+	o := s.newObject(body, s.Now())
 	u.parts[n] = o
 	w.Header().Set("ETag", strconv.Quote(o.etag))
 }
@@ -445,10 +456,10 @@ func (s *Server) complete(w http.ResponseWriter, r *http.Request, key, id string
 		sum, sum5 := sha256.Sum256(part.data), md5.Sum(part.data)
 		sums, md5s = append(sums, sum[:]...), append(md5s, sum5[:]...)
 	}
-	o := newObject(data, s.Now())
-	of, of5 := sha256.Sum256(sums), md5.Sum(md5s)
+	o := s.newObject(data, s.Now())
+	of := sha256.Sum256(sums)
 	o.composite = fmt.Sprintf("%s-%d", base64.StdEncoding.EncodeToString(of[:]), len(asked.Part))
-	o.etag = fmt.Sprintf("%x-%d", of5, len(asked.Part))
+	o.etag = fmt.Sprintf("%s-%d", s.etag(md5s), len(asked.Part))
 	s.objects[key] = o
 	delete(s.uploads, id)
 	answer(w, struct {
