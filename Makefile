@@ -123,7 +123,7 @@ mounts:
 	test/mounts/run.sh
 
 # Publishes to a real S3 server that is killed at random; see test/store/run.sh for what it needs and builds.
-# make store STOREFLAGS=--all is the long form.
+# make store STOREFLAGS=--all is the long form, on more servers.
 store:
 	test/store/run.sh $(STOREFLAGS)
 

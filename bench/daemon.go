@@ -92,14 +92,17 @@ func (d *daemon) stop() error {
 }
 
 // rss returns the resident memory of the daemon in bytes.
-func (d *daemon) rss() int64 { return d.memory("VmRSS") }
+func (d *daemon) rss() int64 { return memory(d.cmd.Process.Pid, "VmRSS") }
 
 // peak returns what it was at most.
-func (d *daemon) peak() int64 { return d.memory("VmHWM") }
+func (d *daemon) peak() int64 { return peakOf(d.cmd.Process.Pid) }
 
-func (d *daemon) memory(what string) int64 {
+// peakOf returns the most memory in bytes that a process had, 0 when it has ended.
+func peakOf(pid int) int64 { return memory(pid, "VmHWM") }
+
+func memory(pid int, what string) int64 {
 	var kib int64
-	_, _ = fmt.Sscan(strings.TrimSuffix(field(fmt.Sprintf("/proc/%d/status", d.cmd.Process.Pid), what+`:\s*(.*)`), " kB"), &kib)
+	_, _ = fmt.Sscan(strings.TrimSuffix(field(fmt.Sprintf("/proc/%d/status", pid), what+`:\s*(.*)`), " kB"), &kib)
 	return kib << 10
 }
 

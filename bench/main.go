@@ -4,8 +4,8 @@
 //	bench/run.sh                   installs the peers where it can, and runs everything in its short form
 //	go run ./bench -full           2 x 4 GiB, 100,000 directories: takes about an hour and 60 GiB
 //	go run ./bench -quick          2 x 64 MiB alone
-//	go run ./bench -only pack      one part: pack, share, scan, published, latency or victim
-//	go run ./bench -write          also puts the tables into docs/benchmarks.md
+//	go run ./bench -only pack      one part: pack, share, scan, published, latency, victim or stores
+//	go run ./bench -write          also puts the tables into docs/benchmarks.md, those of stores into docs/store.md
 package main
 
 import (
@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -28,13 +29,16 @@ func main() {
 	if len(os.Args) == 4 && os.Args[1] == "read-loop" {
 		exit(readLoop(os.Args[2], os.Args[3]))
 	}
+	if len(os.Args) == 5 && os.Args[1] == "checkpoints" {
+		exit(makeCheckpoints(os.Args[2:]))
+	}
 	b := &bench{}
 	flag.StringVar(&b.dir, "dir", os.TempDir(), "where to work, on a disk")
 	flag.IntVar(&b.runs, "runs", 5, "times that each command is run")
 	flag.BoolVar(&b.full, "full", false, "the large sizes too")
 	flag.BoolVar(&b.quick, "quick", false, "the small sizes alone")
 	only := flag.String("only", "", "one part: "+strings.Join(partNames(), ", "))
-	write := flag.Bool("write", false, "put the tables into docs/benchmarks.md")
+	write := flag.Bool("write", false, "put the tables into the documents")
 	flag.Parse()
 	exit(b.run(*only, *write))
 }
@@ -55,15 +59,24 @@ type bench struct {
 	runs    int
 	full    bool
 	quick   bool
-	out     strings.Builder
+	out     strings.Builder // what was printed of this part
 }
 
-// parts are what can be measured, in order.
-var parts = []struct {
-	name    string
-	measure func(*bench) error
-}{
-	{"pack", (*bench).pack}, {"share", (*bench).share}, {"scan", (*bench).scan}, {"published", (*bench).published}, {"latency", (*bench).latency}, {"victim", (*bench).victim},
+// part is something that can be measured, with its place in a page.
+type part struct {
+	name, page string
+	measure    func(*bench) error
+}
+
+// parts are all of them, in order.
+var parts = []part{
+	{"pack", "docs/benchmarks.md", (*bench).pack},
+	{"share", "docs/benchmarks.md", (*bench).share},
+	{"scan", "docs/benchmarks.md", (*bench).scan},
+	{"published", "docs/benchmarks.md", (*bench).published},
+	{"latency", "docs/benchmarks.md", (*bench).latency},
+	{"victim", "docs/benchmarks.md", (*bench).victim},
+	{"stores", "docs/store.md", (*bench).stores},
 }
 
 func partNames() (names []string) {
@@ -81,17 +94,24 @@ func (b *bench) run(only string, write bool) (err error) {
 	if err := b.build(); err != nil {
 		return err
 	}
-	b.printf("%s\n", b.machine())
+	if only != "" && !slices.Contains(partNames(), only) {
+		return fmt.Errorf("there is no part %q; there are %s", only, strings.Join(partNames(), ", "))
+	}
 	for _, p := range parts {
 		if only != "" && only != p.name {
 			continue
 		}
+		b.out.Reset()
+		b.printf("%s\n", b.machine())
 		if err := p.measure(b); err != nil {
 			return fmt.Errorf("%s: %w", p.name, err)
 		}
-	}
-	if write {
-		return b.writePage("docs/benchmarks.md")
+		if !write {
+			continue
+		}
+		if err := p.write(b.out.String()); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -115,20 +135,17 @@ func (b *bench) printf(format string, args ...any) {
 	fmt.Fprintf(&b.out, format, args...)
 }
 
-const (
-	pageBegin = "<!-- tables: made by bench/run.sh -->\n"
-	pageEnd   = "<!-- end of tables -->"
-)
-
-func (b *bench) writePage(path string) error {
-	page, err := os.ReadFile(path)
+// write puts the tables of a part into its page.
+func (p part) write(tables string) error {
+	begin, end := fmt.Sprintf("<!-- %s: made by bench/run.sh -->\n", p.name), fmt.Sprintf("<!-- end of %s -->", p.name)
+	page, err := os.ReadFile(p.page)
 	if err != nil {
 		return err
 	}
-	before, rest, found := strings.Cut(string(page), pageBegin)
-	_, after, closed := strings.Cut(rest, pageEnd)
+	before, rest, found := strings.Cut(string(page), begin)
+	_, after, closed := strings.Cut(rest, end)
 	if !found || !closed {
-		return fmt.Errorf("%s has no place for the tables", path)
+		return fmt.Errorf("%s has no place for the tables of %s", p.page, p.name)
 	}
-	return os.WriteFile(path, []byte(before+pageBegin+"\n"+b.out.String()+"\n"+pageEnd+after), 0o644)
+	return os.WriteFile(p.page, []byte(before+begin+"\n"+tables+"\n"+end+after), 0o644)
 }

@@ -91,7 +91,7 @@ func (s *simulation) one(ctx context.Context, dir, bundleDir string, parts int) 
 		return err
 	}
 	defer l.Close()
-	size, what := int64(1<<30), "a bundle up to 64 MiB"
+	size, what := int64(1<<30), "a bundle up to 4 MiB"
 	if parts > 0 {
 		size, what = (archiveSize(bundleDir)+int64(parts)-1)/int64(parts), fmt.Sprintf("a bundle of %d parts (%d GiB)", parts, parts/16)
 	}

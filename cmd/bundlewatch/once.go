@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -14,7 +15,10 @@ import (
 )
 
 func runOnce(ctx context.Context, args []string) error {
-	return pass(ctx, "once", args, func(ctx context.Context, f flags, opts daemon.Options) error {
+	noSend := false
+	more := func(set *flag.FlagSet) { set.BoolVar(&noSend, "no-send", false, "") }
+	return pass(ctx, "once", args, more, func(ctx context.Context, f flags, opts daemon.Options) error {
+		opts.NoSend = noSend
 		c, err := load(f.config)
 		if err != nil {
 			return err
@@ -25,7 +29,7 @@ func runOnce(ctx context.Context, args []string) error {
 }
 
 func runCheck(ctx context.Context, args []string) error {
-	return pass(ctx, "check", args, func(ctx context.Context, f flags, opts daemon.Options) error {
+	return pass(ctx, "check", args, nil, func(ctx context.Context, f flags, opts daemon.Options) error {
 		c, err := load(f.config)
 		if err != nil {
 			return err
@@ -43,9 +47,14 @@ func runCheck(ctx context.Context, args []string) error {
 	})
 }
 
-// pass runs a verb that goes over all sets once and tells what it found.
-func pass(ctx context.Context, verb string, args []string, work func(context.Context, flags, daemon.Options) error) error {
-	f, err := parse(verb, args, true, true)
+// pass runs a verb that goes over all sets once and tells what it found. more defines the flags that it has besides the
+// usual ones; it may be nil.
+func pass(ctx context.Context, verb string, args []string, more func(*flag.FlagSet), work func(context.Context, flags, daemon.Options) error) error {
+	var own []func(*flag.FlagSet)
+	if more != nil {
+		own = append(own, more)
+	}
+	f, err := parse(verb, args, true, true, own...)
 	if err != nil {
 		return err
 	}
@@ -74,7 +83,7 @@ func (t *teller) tell(e daemon.Event) {
 		t.object(e)
 	}
 	switch e.Kind {
-	case daemon.Refused, daemon.Failed, daemon.RootGone, daemon.TidyRefused, daemon.TidyFailed, daemon.TidyStopped, daemon.TidyGone, daemon.UndoRefused:
+	case daemon.Refused, daemon.Failed, daemon.RootGone, daemon.Unsendable, daemon.Unsent, daemon.TidyRefused, daemon.TidyFailed, daemon.TidyStopped, daemon.TidyGone, daemon.UndoRefused:
 		fmt.Fprintln(t.err, describe(e))
 	default:
 		if !t.json {
@@ -121,7 +130,7 @@ func totals(c daemon.Counts) string {
 		n    int
 		what string
 	}{{c.Bundled, "bundled"}, {c.Ready, "complete"}, {c.PublishedBefore, "published before"}, {c.Waiting, "waiting"},
-		{c.Refused, "refused"}, {c.Failed, "failed"}, {c.Skipped, "passed over"},
+		{c.Sent, "sent"}, {c.Refused, "refused"}, {c.Failed, "failed"}, {c.Skipped, "passed over"},
 		{c.Tidied, "moved"}, {c.TidyReady, "to move"}, {c.TidyLeft, "left alone"}, {c.TidyRestored, "restored"}} {
 		if p.n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", p.n, p.what))
@@ -160,6 +169,12 @@ func describe(e daemon.Event) string {
 		return fmt.Sprintf("failed    %s: %s", subject, because(e))
 	case daemon.RootGone:
 		return fmt.Sprintf("failed    %s: root %s: %s", subject, visible(e.Path), visible(e.Reason))
+	case daemon.Sent:
+		return fmt.Sprintf("sent      %s -> %s (%s, %s)", subject, visible(e.Destination), status.Size(e.Bytes), seconds(e.Seconds))
+	case daemon.Unsendable:
+		return fmt.Sprintf("refused   %s: %s does not take it: %s", subject, visible(e.Destination), visible(e.Reason))
+	case daemon.Unsent:
+		return fmt.Sprintf("unsent    %s: %s", subject, visible(e.Reason))
 	case daemon.Skipped:
 		return fmt.Sprintf("skipped   %s: %s", subject, because(e))
 	}

@@ -18,7 +18,9 @@ into immutable archives (wts.h5.zip), from outside of the training process.
   bundlewatch run     [--config F] [--drain T]
                                               the daemon, until SIGTERM; SIGHUP reloads the config;
                                               with --drain SIGTERM drains first, for T at most
-  bundlewatch once    [--config F] [--json]   bundle all that is complete now, then exit
+  bundlewatch once    [--no-send] [--config F] [--json]
+                                              bundle all that is complete now, send the bundles where the
+                                              config says, then exit
   bundlewatch check   [--config F] [--json]   validate the config; show what matches, which sets are
                                               complete, what the others wait for; change nothing
   bundlewatch drain   [--config F] [--job ID] [--timeout T] [--hook] [--json]
@@ -93,6 +95,8 @@ into immutable archives (wts.h5.zip), from outside of the training process.
   --credentials F  a config.json as docker login writes it, instead of the usual places
   --plain-http     without TLS, for a registry on this machine and no other
 
+  --no-send    once: leave what has to go to a [[store]] or [[push]] to a daemon, or to the next pass
+
   --job ID     drain: only what lies below $SLURM_JOB_WORK_DIR or what this job was seen writing
   --timeout T  drain: end within this time, such as 90s; 60s unless given. Nothing is started in its last 5 s
   --hook       drain: exit code 0 whatever happens, for an epilog
@@ -113,7 +117,8 @@ no terminal, with priorities under systemd.
 
 Exit codes: 0 all good; 1 it failed; 3 done in part: some sets, bundles or strays were refused, each
 named, or a bundle is not what it claims (verify, ls --verify), or what was compared differs (diff), or
-something is not durable yet (drain);
+something is not durable yet (drain), or a destination does not take a bundle (once); what did not get
+to a destination that fails is 1;
 64 wrong usage; 75 another instance holds the lock; 78 wrong config.
 `
 

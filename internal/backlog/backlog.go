@@ -3,6 +3,7 @@ package backlog
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"sync"
 	"time"
 
@@ -21,8 +22,8 @@ type Destination interface {
 	// something else under the bundle's name, [ErrRefused] when a repetition would find the same, and neither when it
 	// could not be found out.
 	Has(ctx context.Context, b shelf.Bundle) (bool, error)
-	// Send brings the bundle there, and returns nil when the destination is proved to hold it. What was sent before,
-	// whole or in part, may be sent again. progress is told how many more bytes went, from any goroutine. The error
+	// Send brings a bundle there that Has did not find, and returns nil when the destination is proved to hold it. What
+	// was sent before, whole or in part, may be sent again. progress is told how many more bytes went, from any goroutine. The error
 	// is as that of Has.
 	Send(ctx context.Context, b shelf.Bundle, progress func(bytes int64)) error
 }
@@ -61,6 +62,8 @@ type (
 type Options struct {
 	// Watches are those whose bundles go there; empty for all.
 	Watches []string
+	// Places are the bundles of the shelf that it is about; nil for all.
+	Places []string
 	// Parallel is how many bundles are sent at the same time, at least 1.
 	Parallel int
 	// Tell receives a [Sent], [Refused], [Failing] or [Healed], from any goroutine. It may be nil.
@@ -204,19 +207,12 @@ func (b *Backlog) nextLook(now time.Time) time.Duration {
 // list looks at the whole artifact directory.
 func (b *Backlog) list(ctx context.Context) {
 	var found []*item
-	watches := b.opts.Watches
-	if len(watches) == 0 {
-		watches = []string{""}
-	}
-	var err error
-	for _, w := range watches {
-		err = errors.Join(err, b.shelf.Each(ctx, w, func(bundle shelf.Bundle) error {
-			if bundle.State != shelf.Pruned {
-				found = append(found, newItem(bundle))
-			}
-			return nil
-		}))
-	}
+	err := b.each(ctx, func(bundle shelf.Bundle) error {
+		if bundle.State != shelf.Pruned {
+			found = append(found, newItem(bundle))
+		}
+		return nil
+	})
 	b.mu.Lock()
 	defer b.settle()
 	b.queue.listed(found)
@@ -227,6 +223,30 @@ func (b *Backlog) list(ctx context.Context) {
 		return
 	}
 	b.listing.done, b.listing.fails, b.listing.next = true, 0, time.Now().Add(relist)
+}
+
+// each calls do for every bundle of the shelf that the backlog is about.
+func (b *Backlog) each(ctx context.Context, do func(shelf.Bundle) error) (err error) {
+	if b.opts.Places != nil {
+		for _, place := range b.opts.Places {
+			bundle, lookErr := b.shelf.At(place)
+			if lookErr == nil {
+				lookErr = do(bundle)
+			}
+			if !errors.Is(lookErr, fs.ErrNotExist) {
+				err = errors.Join(err, lookErr)
+			}
+		}
+		return err
+	}
+	watches := b.opts.Watches
+	if len(watches) == 0 {
+		watches = []string{""}
+	}
+	for _, w := range watches {
+		err = errors.Join(err, b.shelf.Each(ctx, w, do))
+	}
+	return err
 }
 
 // check asks the destination for a bundle.

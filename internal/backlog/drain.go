@@ -14,6 +14,7 @@ type Left struct {
 	Watch, Key, Place string
 	Bytes             int64
 	Why               error // nil when there was no time
+	Final             bool  // another try would not change it, and a [Refused] told it
 }
 
 // errUnlisted tells that it is not known what is left.
@@ -68,7 +69,7 @@ func (b *Backlog) left() ([]Left, error) {
 	all := slices.SortedFunc(maps.Values(b.queue.items), newer)
 	left := make([]Left, len(all))
 	for i, it := range all {
-		left[i] = Left{Watch: it.watch, Key: it.key, Place: it.place, Bytes: it.bytes, Why: cmp.Or(it.reason, b.health.err)}
+		left[i] = Left{Watch: it.watch, Key: it.key, Place: it.place, Bytes: it.bytes, Why: cmp.Or(it.reason, b.health.err), Final: it.state == refused}
 	}
 	if !b.listing.done {
 		return left, cmp.Or(b.listing.err, errUnlisted)

@@ -106,7 +106,7 @@ func (d *Destination) Send(ctx context.Context, local shelf.Bundle, progress fun
 		return classify(err)
 	}
 	defer l.Close()
-	_, err = b.with(progress).Publish(ctx, l)
+	_, err = b.with(progress).publishUnnamed(ctx, l)
 	return classify(err)
 }
 

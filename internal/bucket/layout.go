@@ -1,9 +1,11 @@
 package bucket
 
 import (
+	"crypto/rand"
 	"encoding/hex"
 	"fmt"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -131,6 +133,13 @@ func (b *Bucket) parseData(key string) (datum, bool) {
 	var ok bool
 	d.place, ok = unescape(strings.Join(parts, "/"))
 	return d, ok
+}
+
+// isProbe tells whether a key is one that a probe uses: probe/<random>/<name>.
+func (b *Bucket) isProbe(key string) bool {
+	rest, below := strings.CutPrefix(key, b.prefix+probeFolder)
+	folder, name, _ := strings.Cut(rest, "/")
+	return below && len(folder) >= len(rand.Text()) && strings.Trim(folder, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") == "" && slices.Contains(probeNames, name)
 }
 
 func isDigest(s string) bool {

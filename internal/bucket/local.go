@@ -47,6 +47,8 @@ type localFile struct {
 	source io.ReaderAt       // the file, or pages
 	pages  *pagecache.Reader // nil of a file that is small
 
+	vouched bool // the store took it just now and attested its digest; known of small files alone
+
 	mu     sync.Mutex
 	parts  map[int64][][sha256.Size]byte // digests by size of part
 	given  int64                         // size of the parts whose digests are in the manifest, 0 for none

@@ -37,6 +37,15 @@ func (e *Unfit) Error() string {
 		"with conditional = \"none\" (docs/store.md)", lacks)
 }
 
+// The objects of a probe, each below a random folder.
+const (
+	probeHash = "hash" // is never to be there
+	probeName = "name"
+	probeRace = "race"
+)
+
+var probeNames = []string{probeHash, probeName, probeRace}
+
 // racers is how many write one name at once.
 const racers = 8
 
@@ -75,7 +84,7 @@ func (p *probing) run(ctx context.Context) error {
 	if err := p.hash(ctx); err != nil {
 		return err
 	}
-	name := p.key("name")
+	name := p.key(probeName)
 	if err := p.second(ctx, name); err != nil {
 		return err
 	}
@@ -103,7 +112,7 @@ func (p *probing) run(ctx context.Context) error {
 func (p *probing) hash(ctx context.Context) error {
 	body := objectstore.Bytes([]byte("bundlewatch asks whether a wrong hash is refused"))
 	body.SHA256[0] ^= 1
-	err := p.objects.Put(ctx, p.key("hash"), body, false)
+	_, err := p.objects.Put(ctx, p.key(probeHash), body, false)
 	if err == nil {
 		p.lack(status.ClassC, "it took a body whose SHA-256 is not the signed one, so half a file could be taken for a whole one")
 		return &Unfit{Probe: p.probe, Hash: true}
@@ -117,15 +126,16 @@ func (p *probing) hash(ctx context.Context) error {
 // second makes an object where there is none, and then where there is one.
 func (p *probing) second(ctx context.Context, key string) error {
 	first := []byte("first")
-	err := p.objects.Put(ctx, key, objectstore.Bytes(first), true)
+	_, err := p.objects.Put(ctx, key, objectstore.Bytes(first), true)
 	if errors.Is(err, objectstore.ErrUnsupported) {
 		p.lack(status.ClassC, "it does not know If-None-Match on a PUT")
-		return p.objects.Put(ctx, key, objectstore.Bytes(first), false)
+		_, err = p.objects.Put(ctx, key, objectstore.Bytes(first), false)
+		return err
 	}
 	if err != nil {
 		return err // whether it was done is not known
 	}
-	err = p.objects.Put(ctx, key, objectstore.Bytes([]byte("second")), true)
+	_, err = p.objects.Put(ctx, key, objectstore.Bytes([]byte("second")), true)
 	got, _, getErr := p.objects.Get(ctx, key, maxDoc)
 	switch {
 	case err != nil && !errors.Is(err, objectstore.ErrExists) && !errors.Is(err, objectstore.ErrConflict):
@@ -142,11 +152,11 @@ func (p *probing) second(ctx context.Context, key string) error {
 
 // race lets some write one name at once.
 func (p *probing) race(ctx context.Context) error {
-	key := p.key("race")
+	key := p.key(probeRace)
 	errs := make([]error, racers)
 	var group sync.WaitGroup
 	for i := range errs {
-		group.Go(func() { errs[i] = p.objects.Put(ctx, key, objectstore.Bytes(racer(i)), true) })
+		group.Go(func() { _, errs[i] = p.objects.Put(ctx, key, objectstore.Bytes(racer(i)), true) })
 	}
 	group.Wait()
 	got, _, err := p.objects.Get(ctx, key, maxDoc)

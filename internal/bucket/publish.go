@@ -36,20 +36,37 @@ func (b *Bucket) Publish(ctx context.Context, l *Local) (Published, error) {
 	return p.result, nil
 }
 
-type publication struct {
-	*Bucket
-	local  *Local
-	result Published
+// publishUnnamed is [Bucket.Publish] of a bundle whose name was looked for, and was not there. It asks for it again
+// only where much would be sent in vain: a name that came meanwhile is found when ours is written.
+func (b *Bucket) publishUnnamed(ctx context.Context, l *Local) (Published, error) {
+	p := &publication{Bucket: b, local: l, unnamed: l.Size() < largeFile}
+	if err := p.run(ctx); err != nil {
+		return Published{}, fmt.Errorf("publish %q: %w", l.place, err)
+	}
+	return p.result, nil
 }
 
+type publication struct {
+	*Bucket
+	local   *Local
+	unnamed bool      // a moment ago, so that it is not asked for
+	living  time.Time // when there was no tomb
+	result  Published
+}
+
+// recent is how long it holds that there was no tomb, until the last look at it.
+const recent = 10 * time.Second
+
 func (p *publication) run(ctx context.Context) error {
-	t, err := p.tomb(ctx, p.local.place)
-	if err != nil || t != nil {
-		return buried(t, err)
-	}
-	named, err := p.own(ctx)
-	if err != nil {
+	if err := p.mourn(ctx); err != nil {
 		return err
+	}
+	var named *Name
+	if !p.unnamed {
+		var err error
+		if named, err = p.own(ctx); err != nil {
+			return err
+		}
 	}
 	for range attempts {
 		files := p.files(named)
@@ -57,6 +74,7 @@ func (p *publication) run(ctx context.Context) error {
 			return err
 		}
 		if named == nil {
+			var err error
 			if named, err = p.name(ctx); err != nil {
 				return err
 			}
@@ -68,6 +86,20 @@ func (p *publication) run(ctx context.Context) error {
 		}
 	}
 	return errors.New("what was sent does not stay in the store")
+}
+
+// mourn looks for a tomb: the error is [*Pruned] when there is one.
+func (p *publication) mourn(ctx context.Context) error {
+	asked := time.Now()
+	t, err := p.tomb(ctx, p.local.place)
+	switch {
+	case err != nil:
+		return err
+	case t != nil:
+		return &Pruned{*t}
+	}
+	p.living = asked
+	return nil
 }
 
 // own reads the name, nil where there is none. That of another archive is a [*Conflict].
@@ -137,10 +169,12 @@ func (p *publication) name(ctx context.Context) (*Name, error) {
 		key = p.claimKey(p.local.place, p.local.archive)
 	}
 	for try := 1; ; try++ {
-		if t, err := p.tomb(ctx, p.local.place); err != nil || t != nil {
-			return nil, buried(t, err)
+		if time.Since(p.living) > recent {
+			if err := p.mourn(ctx); err != nil {
+				return nil, err
+			}
 		}
-		putErr := p.objects.Put(ctx, key, objectstore.Bytes(append(data, '\n')), !p.claiming)
+		_, putErr := p.objects.Put(ctx, key, objectstore.Bytes(append(data, '\n')), !p.claiming)
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
@@ -163,13 +197,6 @@ func (p *publication) name(ctx context.Context) (*Name, error) {
 	}
 }
 
-func buried(t *Tomb, err error) error {
-	if err != nil {
-		return err
-	}
-	return &Pruned{*t}
-}
-
 // render is the name as this host writes it.
 func (p *publication) render(ctx context.Context) (Name, error) {
 	l := p.local
@@ -190,11 +217,14 @@ func (p *publication) render(ctx context.Context) (Name, error) {
 	return n, nil
 }
 
-// prove looks at all that the name names, now that it is there. It is false when something is missing that can be
-// sent again.
+// prove looks at all that the name names, now that it is there, but for what the store has just attested in its answer
+// to the sending. It is false when something is missing that can be sent again.
 func (p *publication) prove(ctx context.Context, named Name, files []*localFile) (whole bool, err error) {
 	var missing, unattested atomic.Bool
 	err = forAll(ctx, files, func(ctx context.Context, f *localFile) error {
+		if f.vouched {
+			return nil
+		}
 		s, err := p.look(ctx, p.dataKey(p.local.place, f.path), f)
 		if err == nil && !s.there {
 			missing.Store(true)
@@ -221,8 +251,8 @@ func (p *publication) prove(ctx context.Context, named Name, files []*localFile)
 		}
 		p.result.Attested = p.result.Attested && attested
 	}
-	if t, err := p.tomb(ctx, p.local.place); err != nil || t != nil {
-		return false, p.withdraw(ctx, named, buried(t, err))
+	if err := p.mourn(ctx); err != nil {
+		return false, p.withdraw(ctx, named, err)
 	}
 	return whole, nil
 }

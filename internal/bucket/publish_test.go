@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -61,31 +62,40 @@ func TestNameComesLast(t *testing.T) {
 // is there and whole; and the next attempt publishes.
 func TestEachFaultAtEachCall(t *testing.T) {
 	for name, size := range sizes {
-		s := serve(t)
-		h := newHost(t, s, "a", 1, size)
-		_, err := h.publish(t)
-		require.NoError(t, err)
-		calls := s.Count()
-		require.Greater(t, calls, 10)
-		t.Logf("%s: %d faults at each of %d calls", name, len(objectserver.Faults), calls)
-		for _, f := range objectserver.Faults {
-			t.Run(fmt.Sprintf("%s, %s", name, f), func(t *testing.T) {
-				for n := 1; n <= calls; n++ {
-					faulty := serve(t)
-					again := &host{Bucket: New(dial(t, faulty), Options{Prefix: "lab", PartSize: size, Parallel: 1, Host: "a", Uploads: t.TempDir()}), dir: h.dir}
-					faulty.FailAt(n, f)
-					_, err := again.publish(t)
-					if err == nil {
-						require.Len(t, faulty.Keys("lab/names/"), 1, "call %d", n)
-					}
-					requireWhole(t, faulty)
-					_, err = again.publish(t)
-					require.NoError(t, err, "call %d", n)
-					requireWhole(t, faulty)
-					require.Len(t, faulty.Keys("lab/names/"), 1)
-				}
-			})
+		for _, v := range []struct{ unnamed, attests bool }{{false, true}, {true, true}, {true, false}} {
+			eachFaultAtEachCall(t, name, size, v.unnamed, v.attests)
 		}
+	}
+}
+
+func eachFaultAtEachCall(t *testing.T, name string, size int64, unnamed, attests bool) {
+	s := serve(t)
+	s.NoAttestation = !attests
+	h := newHost(t, s, "a", 1, size)
+	h.unnamed = unnamed
+	_, err := h.publish(t)
+	require.NoError(t, err)
+	calls := s.Count()
+	require.Greater(t, calls, 7)
+	t.Logf("%s: %d faults at each of %d calls", name, len(objectserver.Faults), calls)
+	for _, f := range objectserver.Faults {
+		t.Run(fmt.Sprintf("%s, unnamed=%v, attests=%v, %s", name, unnamed, attests, f), func(t *testing.T) {
+			for n := 1; n <= calls; n++ {
+				faulty := serve(t)
+				faulty.NoAttestation = !attests
+				again := &host{Bucket: New(dial(t, faulty), Options{Prefix: "lab", PartSize: size, Parallel: 1, Host: "a", Uploads: t.TempDir()}), dir: h.dir, unnamed: unnamed}
+				faulty.FailAt(n, f)
+				_, err := again.publish(t)
+				if err == nil {
+					require.Len(t, faulty.Keys("lab/names/"), 1, "call %d", n)
+				}
+				requireWhole(t, faulty)
+				_, err = again.publish(t)
+				require.NoError(t, err, "call %d", n)
+				requireWhole(t, faulty)
+				require.Len(t, faulty.Keys("lab/names/"), 1)
+			}
+		})
 	}
 }
 
@@ -121,8 +131,9 @@ func isBegin(s *objectserver.Server, n int) bool {
 // Two hosts, one stopped at each of its calls while the other does all of its own.
 func TestTwoHostsInterleaved(t *testing.T) {
 	for name, size := range sizes {
-		for _, same := range []bool{true, false} {
-			t.Run(fmt.Sprintf("%s, same=%v", name, same), func(t *testing.T) {
+		for _, v := range []struct{ same, unnamed bool }{{true, false}, {false, false}, {true, true}, {false, true}} {
+			same := v.same
+			t.Run(fmt.Sprintf("%s, same=%v, unnamed=%v", name, same, v.unnamed), func(t *testing.T) {
 				seed := float32(1)
 				if !same {
 					seed = 2
@@ -132,6 +143,7 @@ func TestTwoHostsInterleaved(t *testing.T) {
 				for n := 1; n <= calls; n++ {
 					s := serve(t)
 					a, b := hostOf(t, s, "a", first, size), hostOf(t, s, "b", second, size)
+					a.unnamed, b.unnamed = v.unnamed, v.unnamed
 					var resultB Published
 					var errB error
 					ran := false
@@ -144,7 +156,7 @@ func TestTwoHostsInterleaved(t *testing.T) {
 					resultA, errA := a.publish(t)
 					require.True(t, ran)
 					if n == 1 {
-						calls = countOf(t, first, size)
+						calls = countOf(t, first, size, v.unnamed)
 					}
 					requireTrue(t, s, a, b, same, resultA, resultB, errA, errB)
 				}
@@ -159,9 +171,11 @@ func hostOf(t *testing.T, s *objectserver.Server, name, dir string, size int64) 
 }
 
 // countOf returns how many calls it takes to publish alone.
-func countOf(t *testing.T, dir string, size int64) int {
+func countOf(t *testing.T, dir string, size int64, unnamed bool) int {
 	s := serve(t)
-	_, err := hostOf(t, s, "x", dir, size).publish(t)
+	h := hostOf(t, s, "x", dir, size)
+	h.unnamed = unnamed
+	_, err := h.publish(t)
 	require.NoError(t, err)
 	return s.Count()
 }
@@ -197,7 +211,7 @@ func requireTrue(t *testing.T, s *objectserver.Server, a, b *host, same bool, re
 // Each call of one host in turn with a fault, while another has published in the middle.
 func TestFaultsWithAnotherHostInBetween(t *testing.T) {
 	first, second := pack(t, 1, "a", testPart), pack(t, 2, "b", testPart)
-	calls := countOf(t, first, testPart)
+	calls := countOf(t, first, testPart, false)
 	for n := 1; n <= calls; n++ {
 		for _, f := range []objectserver.Fault{objectserver.LoseAnswer, objectserver.Say412, objectserver.Say409} {
 			s := serve(t)
@@ -421,6 +435,28 @@ func TestClaims(t *testing.T) {
 	require.Len(t, names, 2, "no silent winner")
 }
 
+// What a small bundle takes: the look for a tomb, its files, the name, the proof of that, the last look for a tomb. The
+// store attests the files in its answers; where it does not, each is looked at.
+func TestRequestsOfASmallBundle(t *testing.T) {
+	for attests, want := range map[bool]string{
+		true:  "GET tombs, PUT data, PUT data, PUT data, PUT data, PUT names, GET names, GET tombs",
+		false: "GET tombs, PUT data, PUT data, PUT data, PUT data, PUT names, GET names, HEAD data, HEAD data, HEAD data, HEAD data, GET tombs",
+	} {
+		s := serve(t)
+		s.NoAttestation = !attests
+		h := newHost(t, s, "a", 1, 1<<20)
+		h.unnamed = true
+		p, err := h.publish(t)
+		require.NoError(t, err)
+		require.Equal(t, attests, p.Attested)
+		var asked []string
+		for _, r := range s.Requests() {
+			asked = append(asked, r.Method+" "+strings.Split(r.Key, "/")[1])
+		}
+		require.Equal(t, want, strings.Join(asked, ", "))
+	}
+}
+
 func TestTombKeepsABundleAway(t *testing.T) {
 	s := serve(t)
 	h := newHost(t, s, "a", 1, testPart)
@@ -435,10 +471,20 @@ func TestTombKeepsABundleAway(t *testing.T) {
 
 // A tomb that appears at any call of a publication leaves no name that this publication made after it.
 func TestTombAppearsInBetween(t *testing.T) {
-	dir := pack(t, 1, "a", testPart)
-	for n := 1; n <= countOf(t, dir, testPart); n++ {
+	for name, size := range sizes {
+		for _, unnamed := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, unnamed=%v", name, unnamed), func(t *testing.T) { tombAppearsInBetween(t, size, unnamed) })
+		}
+	}
+}
+
+func tombAppearsInBetween(t *testing.T, size int64, unnamed bool) {
+	dir := pack(t, 1, "a", size)
+	calls := countOf(t, dir, size, unnamed)
+	for n := 1; n <= calls; n++ {
 		s := serve(t)
-		h := hostOf(t, s, "a", dir, testPart)
+		h := hostOf(t, s, "a", dir, size)
+		h.unnamed = unnamed
 		grave := New(dial(t, s), Options{Prefix: "lab", Host: "b"})
 		ran := false
 		s.Before = func(count int, _ *http.Request) {
@@ -449,7 +495,7 @@ func TestTombAppearsInBetween(t *testing.T) {
 		}
 		_, err := h.publish(t)
 		if err == nil {
-			require.Equal(t, countOf(t, dir, testPart), n-0, "only a tomb that came after the last look is not seen")
+			require.Equal(t, calls, n, "only a tomb that came after the last look is not seen")
 			continue
 		}
 		var pruned *Pruned

@@ -96,7 +96,11 @@ func (b *Bucket) sendOnce(ctx context.Context, key string, f *localFile, fresh b
 	size := f.plan(b.partSize)
 	if size == 0 {
 		body := objectstore.Body{Source: f.source, Size: f.size, SHA256: f.whole(), Sent: b.sent}
-		put := func() error { return b.objects.Put(ctx, key, body, fresh) }
+		put := func() error {
+			checksum, err := b.objects.Put(ctx, key, body, fresh)
+			f.vouched = err == nil && f.size < largeFile && checksum == body.Checksum()
+			return err
+		}
 		release, err := b.slot(ctx)
 		if err != nil {
 			return err

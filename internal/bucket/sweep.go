@@ -27,7 +27,7 @@ func (b *Bucket) Bury(ctx context.Context, place, reason string) error {
 		return err
 	}
 	for try := 1; ; try++ {
-		putErr := b.objects.Put(ctx, b.tombKey(place), objectstore.Bytes(append(data, '\n')), !b.claiming)
+		_, putErr := b.objects.Put(ctx, b.tombKey(place), objectstore.Bytes(append(data, '\n')), !b.claiming)
 		there, err := b.tomb(ctx, place)
 		switch {
 		case err != nil:
@@ -53,7 +53,7 @@ type Removal struct {
 
 // SweepOptions say what is swept.
 type SweepOptions struct {
-	// Within is the prefix of places that are swept, such as those of one watch; "" for all.
+	// Within is the prefix of places that are swept, such as those of one watch; "" for all, and for what probes left.
 	Within string
 	// DryRun removes nothing.
 	DryRun bool
@@ -62,15 +62,16 @@ type SweepOptions struct {
 }
 
 // Sweep removes what nobody will miss: names and data of bundles whose tomb has stood for a day, data that has had no
-// name for two weeks, uploads of that age, and tombs of three months. Ages are by the clock of the store. Each removal
-// is decided by reading one name. It may run on any number of hosts at once, beside those that publish.
+// name for two weeks, uploads and what probes left of that age, and tombs of three months. Ages are by the clock of the
+// store. Each removal of a name or of data is decided by reading one name. It may run on any number of hosts at once,
+// beside those that publish.
 func (b *Bucket) Sweep(ctx context.Context, o SweepOptions) error {
 	now, err := b.objects.Now(ctx, b.prefix+probeFolder+"clock")
 	if err != nil {
 		return fmt.Errorf("sweep: %w", err)
 	}
 	s := &sweep{Bucket: b, SweepOptions: o, now: now}
-	for _, step := range []func(context.Context) error{s.tombs, s.data, s.uploads} {
+	for _, step := range []func(context.Context) error{s.tombs, s.data, s.probes, s.uploads} {
 		if err := step(ctx); err != nil {
 			return fmt.Errorf("sweep: %w", err)
 		}
@@ -173,11 +174,25 @@ func (s *sweep) look(ctx context.Context, place string) (verdict, error) {
 	return v, nil
 }
 
+// probes removes what probes left that were killed, or might not delete.
+func (s *sweep) probes(ctx context.Context) error {
+	if s.Within != "" {
+		return nil
+	}
+	return s.objects.List(ctx, s.prefix+probeFolder, "", true, func(o objectstore.Object) error {
+		if !s.isProbe(o.Key) || s.now.Sub(o.Modified) < garbageAfter {
+			return nil
+		}
+		return s.remove(ctx, Removal{Key: o.Key, Size: o.Size, Reason: "a probe left it"})
+	})
+}
+
 // uploads gives up uploads that were begun long ago. Some stores do that by themselves.
 func (s *sweep) uploads(ctx context.Context) error {
 	within := s.prefix + dataFolder + escapePlace(s.Within)
 	err := s.objects.Uploads(ctx, func(u objectstore.Upload) error {
-		if !strings.HasPrefix(u.Key, within) || s.now.Sub(u.Begun) < garbageAfter {
+		ours := strings.HasPrefix(u.Key, within) || s.Within == "" && s.isProbe(u.Key)
+		if !ours || s.now.Sub(u.Begun) < garbageAfter {
 			return nil
 		}
 		s.tell(Removal{Key: u.Key, Size: -1, Upload: true, Reason: "it was begun long ago"})

@@ -65,6 +65,38 @@ func TestSweepGivesUpOldUploads(t *testing.T) {
 	require.Equal(t, []string{"other/data/x/y"}, s.Uploads(), "of others nothing is touched")
 }
 
+// A probe that is cut off at any call leaves nothing that a later sweep does not take, and what others have below
+// probe/ stays.
+func TestSweepTakesWhatKilledProbesLeft(t *testing.T) {
+	others := []string{"lab/probe/notes.txt", "lab/probe/theirs/name", "probe/" + strings.Repeat("A", 26) + "/name"}
+	dir := pack(t, 1, "a", testPart)
+	objects, uploads := 0, 0
+	for n := int64(1); n <= 30; n++ {
+		s := serve(t)
+		h := hostOf(t, s, "a", dir, testPart)
+		for _, key := range others {
+			s.Set(key, []byte("x"), time.Now().Add(-60*day))
+		}
+		var asked atomic.Int64
+		s.Deny = func(*http.Request) bool { return asked.Add(1) > n } // nothing comes any more of one that is dead
+		_, _ = h.Probe(t.Context())
+		asked.Store(-1000)
+		left := len(s.Keys("lab/probe/")) - 2
+		objects, uploads = objects+left, uploads+len(s.Uploads())
+
+		s.Age(13 * day)
+		require.Empty(t, sweepAll(t, h, false))
+		s.Age(2 * day)
+		require.NoError(t, h.Sweep(t.Context(), SweepOptions{Within: "ptycho/", Removed: func(r Removal) { t.Error(r.Key) }}), "of one watch")
+		require.Len(t, sweepAll(t, h, true), left+len(s.Uploads()))
+		sweepAll(t, h, false)
+		require.Equal(t, others, s.Keys(""))
+		require.Empty(t, s.Uploads())
+	}
+	require.NotZero(t, objects)
+	require.NotZero(t, uploads)
+}
+
 // A pruned bundle stands for a day, then its name and its data go, and its tomb stays for long: a host that slept
 // cannot bring it back meanwhile.
 func TestTombThenNameThenData(t *testing.T) {

@@ -61,6 +61,7 @@ type host struct {
 	*Bucket
 	name, dir string
 	uploads   string
+	unnamed   bool // its destination asked for the name before, and found none
 }
 
 func serve(t testing.TB) *objectserver.Server {
@@ -95,6 +96,9 @@ func (h *host) publish(t testing.TB) (Published, error) {
 	l, err := OpenLocal(h.dir, place)
 	require.NoError(t, err)
 	defer l.Close()
+	if h.unnamed {
+		return h.publishUnnamed(t.Context(), l)
+	}
 	return h.Publish(t.Context(), l)
 }
 

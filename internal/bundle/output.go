@@ -10,27 +10,25 @@ import (
 	"sync/atomic"
 
 	"github.com/bundlewatch/bundlewatch/internal/archivefile"
-	"github.com/bundlewatch/bundlewatch/internal/twinsum"
 )
 
 const (
-	maxBlocks    = 8 // in memory for one archive: being filled, digested, written
-	writers      = 4 // blocks that are written at once: what keeps a disk busy
-	leastShared  = 64 << 10
-	viewsInQueue = 64
+	maxBlocks   = 16 // in memory for one archive: being filled, digested, written
+	writers     = 8  // blocks that are written at once: what keeps a disk busy
+	leastShared = 64 << 10
 )
 
 // Progress is told how many bytes were written since the last call. It may be called from any
 // goroutine.
 type Progress func(bytes int64)
 
-// output is the archive being written. One goroutine fills its blocks from front to back; another
-// digests them, for the archive and for the entry that the bytes belong to; others write them.
+// output is the archive being written. One goroutine fills its blocks from front to back; others
+// digest them, for the archive and for the entry that the bytes belong to; others write them.
 type output struct {
-	file     *archivefile.File
-	progress Progress
-	ctx      context.Context
-	stop     context.CancelCauseFunc
+	*digests
+	file *archivefile.File
+	ctx  context.Context
+	stop context.CancelCauseFunc
 
 	free  chan *block
 	made  int    // blocks
@@ -39,27 +37,23 @@ type output struct {
 	// shared are ranges that were cloned and reach behind the block that is being filled.
 	shared []archivefile.Range
 
-	archive hash.Hash
-	entry   hash.Hash // of the bytes that are being filled, nil when nobody asked for it
-	parts   *partSums // nil when nobody asked for them
-	// views feed the digests, toParts that of the parts, full the writers.
-	views, toParts     chan view
-	full               chan *block
-	digesting, writing sync.WaitGroup
+	entry   hash.Hash   // of the bytes that are being filled, nil when nobody asked for it
+	full    chan *block // for the writers
+	writing sync.WaitGroup
 }
 
 // block is free again when it was digested and written.
 type block struct {
 	*archivefile.Block
 	pending atomic.Int32
+	free    chan<- *block
 }
 
-// view is what the digests are to do next.
-type view struct {
-	data   []byte        // to be added to the archive's digest
-	entry  hash.Hash     // and to this; nil for none
-	sealed *block        // was seen to its end
-	passed chan struct{} // is closed when all before was digested
+// passed tells that one of those that need the block is done with it.
+func (b *block) passed() {
+	if b.pending.Add(-1) == 0 {
+		b.free <- b
+	}
 }
 
 // newOutput makes the archive's file, for about size bytes. Parts of partSize bytes are digested as well, unless it is 0.
@@ -68,53 +62,13 @@ func newOutput(ctx context.Context, path string, size, partSize int64, progress 
 	if err != nil {
 		return nil, err
 	}
-	o := &output{file: file, progress: progress, free: make(chan *block, maxBlocks), archive: sha256.New(),
-		views: make(chan view, viewsInQueue), full: make(chan *block, maxBlocks)}
+	o := &output{digests: newDigests(partSize, tolerable(), progress), file: file, free: make(chan *block, maxBlocks),
+		full: make(chan *block, maxBlocks)}
 	o.ctx, o.stop = context.WithCancelCause(ctx)
-	o.digesting.Go(o.digest)
-	if partSize > 0 {
-		o.parts, o.toParts = newPartSums(partSize), make(chan view, viewsInQueue)
-		o.digesting.Go(o.digestParts)
-	}
 	for range writers {
 		o.writing.Go(o.write)
 	}
 	return o, nil
-}
-
-func (o *output) digest() {
-	for v := range o.views {
-		if v.entry != nil {
-			twinsum.Write(o.archive, v.entry, v.data)
-		} else {
-			o.archive.Write(v.data)
-		}
-		if o.progress != nil && len(v.data) > 0 {
-			o.progress(int64(len(v.data)))
-		}
-		if v.passed != nil {
-			close(v.passed)
-		}
-		if v.sealed != nil {
-			o.passed(v.sealed)
-		}
-	}
-}
-
-func (o *output) digestParts() {
-	for v := range o.toParts {
-		_, _ = o.parts.Write(v.data) // digests do not fail
-		if v.sealed != nil {
-			o.passed(v.sealed)
-		}
-	}
-}
-
-// passed tells that one of those that need a block is done with it.
-func (o *output) passed(b *block) {
-	if b.pending.Add(-1) == 0 {
-		o.free <- b
-	}
 }
 
 func (o *output) write() {
@@ -124,7 +78,7 @@ func (o *output) write() {
 				o.stop(err)
 			}
 		}
-		o.passed(b)
+		b.passed()
 	}
 }
 
@@ -139,14 +93,14 @@ func (o *output) offset() int64 {
 // begin makes what is filled from now on part of an entry and returns its digest, which is complete after
 // the next call of begin or end and then [output.settle].
 func (o *output) begin() hash.Hash {
-	o.send()
+	o.hand()
 	o.entry = sha256.New()
 	return o.entry
 }
 
 // end makes what is filled from now on part of no entry.
 func (o *output) end() {
-	o.send()
+	o.hand()
 	o.entry = nil
 }
 
@@ -184,7 +138,7 @@ func (o *output) nextBlock() error {
 	o.seal()
 	var b *block
 	if o.made < maxBlocks && len(o.free) == 0 {
-		b = &block{Block: archivefile.NewBlock()}
+		b = &block{Block: archivefile.NewBlock(), free: o.free}
 		o.made++
 	} else {
 		select {
@@ -201,17 +155,13 @@ func (o *output) nextBlock() error {
 	return nil
 }
 
-// send hands what was filled to the digests.
-func (o *output) send() {
+// hand gives what was filled to the digests.
+func (o *output) hand() {
 	if o.block == nil || o.sent == o.block.End() {
 		return
 	}
-	data := o.block.Since(o.sent)
+	o.digests.add(o.block.Since(o.sent), o.entry)
 	o.sent = o.block.End()
-	o.views <- view{data: data, entry: o.entry}
-	if o.parts != nil {
-		o.toParts <- view{data: data}
-	}
 }
 
 // seal gives the block to the digests and to the writers.
@@ -219,22 +169,11 @@ func (o *output) seal() {
 	if o.block == nil {
 		return
 	}
-	o.send()
-	o.block.pending.Store(2)
-	if o.parts != nil {
-		o.block.pending.Store(3)
-		o.toParts <- view{sealed: o.block}
-	}
-	o.views <- view{sealed: o.block}
+	o.hand()
+	o.block.pending.Store(o.users() + 1)
+	o.digests.seal(o.block)
 	o.full <- o.block
 	o.block = nil
-}
-
-// settle waits until all entries that ended are digested.
-func (o *output) settle() {
-	passed := make(chan struct{})
-	o.views <- view{passed: passed}
-	<-passed
 }
 
 // share makes the bytes that are filled next share the extents that they have in source, as far as the file
@@ -262,11 +201,7 @@ func (o *output) finish(err error) (int64, error) {
 	if err != nil {
 		o.stop(err)
 	}
-	close(o.views)
-	if o.parts != nil {
-		close(o.toParts)
-	}
-	o.digesting.Wait()
+	o.digests.finish()
 	close(o.full)
 	o.writing.Wait()
 	failed := cause(o.ctx)

@@ -367,7 +367,7 @@ func TestStores(t *testing.T) {
 	const store = watch + "[[store]]\nname = \"lab\"\nendpoint = \"https://s3.example.org\"\nbucket = \"bundles\"\n"
 	c, err := Parse("/c/bundlewatch.toml", store)
 	require.NoError(t, err)
-	require.Equal(t, []Store{{Name: "lab", Endpoint: "https://s3.example.org", Bucket: "bundles", Region: "us-east-1", PathStyle: true, PartSize: 64 << 20, Parallel: 4,
+	require.Equal(t, []Store{{Name: "lab", Endpoint: "https://s3.example.org", Bucket: "bundles", Region: "us-east-1", PathStyle: true, PartSize: 64 << 20, Parallel: 8,
 		Stall: 2 * time.Minute, Conditional: ConditionalRequired, KeepLocal: -1}}, c.Stores)
 	c, err = Parse("/c/bundlewatch.toml", store+"prefix = \"/x/y/\"\ncredentials = \"keys\"\nprofile = \"p\"\npath_style = false\nca_file = \"ca.pem\"\npart_size = \"8MiB\"\n"+
 		"parallel = 2\nrate = \"1MiB\"\nstall = \"30s\"\nwatches = [\"w\"]\nconditional = \"none\"\nkeep_local = \"72h\"\nregion = \"eu\"\n")

@@ -76,7 +76,7 @@ var storeTable = tableDoc{
 			name: "part_size", kind: "size", initial: "64MiB",
 			meaning: "What is larger is sent in parts of so many bytes, from `\"5MiB\"` to `\"5GiB\"`; more where there would be over 10,000. The same on all hosts, so that they know each other's uploads without reading them.",
 		},
-		{name: "parallel", kind: "integer", initial: "4", meaning: "How many files or parts of them are sent at the same time, of as many bundles at most. From 1 to 64."},
+		{name: "parallel", kind: "integer", initial: "8", meaning: "How many files or parts of them are sent at the same time, of as many bundles at most. From 1 to 64."},
 		{name: "rate", kind: "size", initial: "0", meaning: "How many bytes are sent in a second, such as `\"50MiB\"`. `\"0\"` is no limit."},
 		{name: "stall", kind: "duration", initial: "2m", meaning: "How long nothing may move in a request before it is given up and made again."},
 		{name: "watches", kind: "array of strings", meaning: "Names of the watches whose bundles go there. Without it all."},

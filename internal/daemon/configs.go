@@ -64,7 +64,7 @@ func (c *configs) missing(files []snapshot.File) int {
 func (c *configs) sweep(t *table) {
 	c.content, c.size = make(map[[sha256.Size]byte][]byte), 0
 	for _, s := range t.Sets() {
-		for _, f := range s.State.first {
+		for _, f := range s.State.pending().first {
 			if _, known := c.content[f.SHA256]; !known {
 				c.content[f.SHA256] = f.Data
 				c.size += len(f.Data)

@@ -133,8 +133,8 @@ func (c *curator) state() curated {
 
 // run works until the context is done.
 func (c *curator) run(ctx context.Context) {
-	turn := time.NewTicker(tick)
-	defer turn.Stop()
+	turn := newBeat(tick)
+	defer turn.stop()
 	for {
 		c.turn(ctx)
 		c.pulse.turned()
@@ -142,6 +142,7 @@ func (c *curator) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-turn.C:
+			turn.again()
 		}
 	}
 }

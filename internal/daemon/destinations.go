@@ -86,7 +86,7 @@ func (d *destinations) use(ctx context.Context, wanted []target) (stopped []*sen
 
 func (d *destinations) begin(ctx context.Context, t target) *sender {
 	ctx, stop := context.WithCancel(ctx)
-	s := &sender{target: t, Backlog: newBacklog(t, d.shelf, d.emit), stop: stop, done: make(chan struct{})}
+	s := &sender{target: t, Backlog: newBacklog(t, d.shelf, nil, d.emit), stop: stop, done: make(chan struct{})}
 	go func() {
 		defer close(s.done)
 		s.Run(ctx)
@@ -99,7 +99,7 @@ func (d *destinations) begin(ctx context.Context, t target) *sender {
 func Backlogs(c *config.Config, s *shelf.Shelf, tool string, emit func(Event)) []*backlog.Backlog {
 	var all []*backlog.Backlog
 	for _, t := range targets(c, tool) {
-		all = append(all, newBacklog(t, s, emit))
+		all = append(all, newBacklog(t, s, nil, emit))
 	}
 	return all
 }
@@ -138,9 +138,10 @@ func unproved(ctx context.Context, all []target) func(shelf.Bundle) string {
 	}
 }
 
-func newBacklog(t target, s *shelf.Shelf, emit func(Event)) *backlog.Backlog {
+// newBacklog returns a backlog of the bundles at places, or of all where that is nil.
+func newBacklog(t target, s *shelf.Shelf, places []string, emit func(Event)) *backlog.Backlog {
 	dest := t.open()
-	return backlog.New(dest, s, backlog.Options{Watches: t.watches, Parallel: t.parallel, Tell: func(news any) {
+	return backlog.New(dest, s, backlog.Options{Watches: t.watches, Places: places, Parallel: t.parallel, Tell: func(news any) {
 		e := newsEvent(news)
 		e.Destination = dest.Name()
 		emit(e)

@@ -27,12 +27,18 @@ type (
 	candidate = pair.Member[*file]
 )
 
-// setState is what the owner of the sets keeps with each.
+// setState is what the owner of the sets keeps with each. Most sets have been published, and there may be very many.
 type setState struct {
 	loaded   bool
+	busy     bool // a job is queued or running
+	settled  bool // the set as it is was published
+	expired  bool
 	versions []version // what was published under the key; forgotten when the set is done
-	busy     bool      // a job is queued or running
-	settled  bool      // the set as it is was published
+	rest     *pending  // nil where all of it is zero
+}
+
+// pending is what is kept with a set on its way to a bundle.
+type pending struct {
 	// misfit is set when the set was refused for its config, which may be mended without a word from
 	// the watcher: the config that was refused.
 	misfit    *misfit
@@ -41,28 +47,60 @@ type setState struct {
 	failure   string    // why the last attempt failed
 	complete  time.Time // since when it is complete; zero when it is not
 	told      map[subject]string
-	expired   bool
 	first     []snapshot.File // the config when the first member appeared
 	regroupAt time.Time       // when an update of a published set is no longer waited for
-	saves     map[string]save // by role, since the newest bundle of the key
+	saves     []save          // of each role that was seen, since the newest bundle of the key
+}
+
+// pending returns what is kept, for reading.
+func (s *setState) pending() *pending {
+	if s.rest == nil {
+		return &pending{}
+	}
+	return s.rest
+}
+
+// pend returns what is kept, for changing it.
+func (s *setState) pend() *pending {
+	if s.rest == nil {
+		s.rest = &pending{}
+	}
+	return s.rest
 }
 
 // save is how often a role was seen with new content, and with which content last.
 type save struct {
+	role        string
 	count       int
 	fingerprint string
 }
 
 // saved counts new content of a role.
 func (s *setState) saved(role, fingerprint string) {
-	last := s.saves[role]
-	if last.fingerprint == fingerprint {
-		return
+	p := s.pend()
+	i := slices.IndexFunc(p.saves, func(last save) bool { return last.role == role })
+	if i < 0 && fingerprint != "" {
+		p.saves = append(p.saves, save{role, 1, fingerprint})
+	} else if i >= 0 && p.saves[i].fingerprint != fingerprint {
+		p.saves[i] = save{role, p.saves[i].count + 1, fingerprint}
 	}
-	if s.saves == nil {
-		s.saves = make(map[string]save)
+}
+
+// forgetSaves begins to count anew.
+func (s *setState) forgetSaves() {
+	if s.rest != nil {
+		s.rest.saves = nil
 	}
-	s.saves[role] = save{count: last.count + 1, fingerprint: fingerprint}
+}
+
+// savesOf returns how often a role was seen with new content.
+func (s *setState) savesOf(role string) int {
+	for _, last := range s.pending().saves {
+		if last.role == role {
+			return last.count
+		}
+	}
+	return 0
 }
 
 // misfit is a config that was refused; its files are nil when they could not even be read.
@@ -168,7 +206,7 @@ func (e *engine) place(f watch.Fact) []*set {
 		m := &candidate{Path: f.Path, ModTime: f.Stat.ModTime, Wait: f.Reason, Refused: f.Kind == watch.Unusable}
 		s := e.table.Put(h, m, e.now())
 		e.reopen(s)
-		delete(s.State.told, subject{h.Role, e.absolute(f.Path)})
+		delete(s.State.pending().told, subject{h.Role, e.absolute(f.Path)})
 		if f.Kind == watch.Settled {
 			e.prove(s, h.Role, m, &f)
 		}
@@ -182,9 +220,11 @@ func (e *engine) reopen(s *set) {
 	if s.State.settled {
 		s.Since, s.State.expired = e.now(), false
 	}
-	s.State.settled, s.State.misfit, s.State.retry = false, nil, time.Time{}
-	s.State.failing, s.State.failure, s.State.complete = time.Time{}, "", time.Time{}
-	delete(s.State.told, subject{})
+	s.State.settled = false
+	if p := s.State.rest; p != nil {
+		p.misfit, p.retry, p.failing, p.failure, p.complete = nil, time.Time{}, time.Time{}, "", time.Time{}
+		delete(p.told, subject{})
+	}
 }
 
 // find returns the candidate that a path already is.
@@ -217,7 +257,7 @@ func (e *engine) prove(s *set, role string, m *candidate, f *watch.Fact) {
 		m.Wait, m.Refused = err, true
 		return
 	}
-	m.Value = &file{path: f.Path, stat: f.Stat, evidence: f.Evidence, crcs: new(checkpoint.Ranges)}
+	m.Value = &file{path: f.Path, stat: f.Stat, evidence: f.Evidence}
 	if m.Wait = e.load(s); m.Wait != nil {
 		return
 	}
@@ -228,6 +268,7 @@ func (e *engine) prove(s *set, role string, m *candidate, f *watch.Fact) {
 			return
 		}
 	}
+	m.Value.crcs = new(checkpoint.Ranges)
 	m.Wait, m.Refused = e.examine(m.Value, f)
 	switch {
 	case m.Refused, errors.Is(m.Wait, errChanged): // the watcher tells when there is something new
@@ -312,9 +353,9 @@ func (e *engine) keep(v *file, f *watch.Fact) {
 // rememberConfig freezes the config when the first member of a set appears, to tell at completion
 // whether it changed.
 func (e *engine) rememberConfig(s *set) {
-	if s.State.first == nil {
+	if s.State.pending().first == nil {
 		if frozen, err := e.freeze(s); err == nil {
-			s.State.first = e.first.keep(frozen, e.table, e.now())
+			s.State.pend().first = e.first.keep(frozen, e.table, e.now())
 		}
 	}
 }

@@ -24,6 +24,9 @@ const (
 	Skipped         Kind = "skipped"          // a symbolic link, a directory that cannot be listed, or a file passed over for a newer one
 	RootGone        Kind = "root_gone"        // the root of a watch is missing
 	RootBack        Kind = "root_back"        // it can be listed again
+	Sent            Kind = "sent"             // a bundle was sent to Destination, which is proved to hold it
+	Unsendable      Kind = "unsendable"       // Destination does not take a bundle, for Reason
+	Unsent          Kind = "unsent"           // once: a bundle was not sent to Destination, for Reason
 
 	// Told by a daemon alone.
 	Complete     Kind = "complete"           // all members of the set are there and whole; it is queued
@@ -35,8 +38,6 @@ const (
 	Answers      Kind = "answers"            // it came back
 	PackStalled  Kind = "pack_stalled"       // nothing of a pack has moved for a while
 	PackMoves    Kind = "pack_moves"         // it goes on
-	Sent         Kind = "sent"               // a bundle was sent to Destination, which is proved to hold it
-	Unsendable   Kind = "unsendable"         // Destination does not take a bundle, for Reason
 	SendFailing  Kind = "send_failing"       // Destination cannot be reached or used, for Reason; it is tried again
 	SendHealed   Kind = "send_healed"        // it works again
 	Pruned       Kind = "pruned"             // retention removed the archive of the bundle at Path, for Reason
@@ -89,7 +90,8 @@ type Event struct {
 	Destination    string        `json:"destination,omitempty"`
 }
 
-// Counts are the totals of a pass: Waiting counts Expired too, and Failed missing roots.
+// Counts are the totals of a pass: Waiting counts Expired too, Refused what a destination does not take, and Failed
+// missing roots and what was not sent.
 type Counts struct {
 	Bundled         int `json:"bundled"`
 	PublishedBefore int `json:"published_before"`
@@ -97,6 +99,7 @@ type Counts struct {
 	Waiting         int `json:"waiting"`
 	Refused         int `json:"refused"`
 	Failed          int `json:"failed"`
+	Sent            int `json:"sent,omitempty"`
 	Skipped         int `json:"skipped"`
 	Tidied          int `json:"tidied,omitempty"`
 	TidyReady       int `json:"tidy_ready,omitempty"`
@@ -115,9 +118,11 @@ func (c *Counts) Add(k Kind) {
 		c.Ready++
 	case Waiting, Expired:
 		c.Waiting++
-	case Refused, TidyRefused, TidyStopped, UndoRefused:
+	case Sent:
+		c.Sent++
+	case Refused, Unsendable, TidyRefused, TidyStopped, UndoRefused:
 		c.Refused++
-	case Failed, RootGone, TidyFailed, TidyGone:
+	case Failed, Unsent, RootGone, TidyFailed, TidyGone:
 		c.Failed++
 	case Skipped:
 		c.Skipped++
@@ -156,6 +161,8 @@ type Options struct {
 	Now func() time.Time
 	// Metrics may be nil.
 	Metrics *status.Metrics
+	// NoSend leaves what a pass published to a daemon, or to the next pass.
+	NoSend bool
 
 	common *common               // nil for one's own
 	hook   func(op, path string) // of tests, before every call into a file system

@@ -22,7 +22,7 @@ func (e *engine) finish(s *set, j *job, out outcome) {
 		e.recount(s, v)
 		ev := bundledEvent(j, out)
 		ev.run = runOf(s)
-		ev.naming, ev.waited = out.named, e.now().Sub(s.State.complete)
+		ev.naming, ev.waited = out.named, e.now().Sub(s.State.pending().complete)
 		e.emit(ev)
 		e.worked(s)
 		if out.unsynced != nil {
@@ -40,7 +40,7 @@ func (e *engine) finish(s *set, j *job, out outcome) {
 		e.doneIfPublished(s)
 	case errors.Is(out.err, errUnlinked):
 		e.retried()
-		s.State.retry = e.now().Add(retryAfter)
+		s.State.pend().retry = e.now().Add(retryAfter)
 	case errors.Is(out.err, errChanged):
 		e.retried()
 		e.changed(s, j, out.err)
@@ -64,6 +64,9 @@ func (e *engine) done(s *set) {
 	for _, r := range e.table.Roles() {
 		for _, m := range s.Candidates(r.Name) {
 			e.drop(m)
+			if m.Value != nil {
+				m.Value.crcs = nil
+			}
 		}
 	}
 }
@@ -123,7 +126,8 @@ func (e *engine) unbundled(s *set, j *job, out outcome) {
 	case errors.As(out.err, &ce) && isVerdict(out.err):
 		e.refuseMember(s, ce.Role, j.files[ce.Role], ce.Err)
 	case isMisfit(out.err):
-		s.State.misfit, s.State.failure = &misfit{config: digests(out.config)}, out.err.Error()
+		p := s.State.pend()
+		p.misfit, p.failure = &misfit{config: digests(out.config)}, out.err.Error()
 		e.tell(s, Event{Kind: Refused, Key: s.Key, Reason: out.err.Error(), err: out.err})
 	case errors.As(out.err, &me):
 		e.unread(s, j, me)
@@ -162,11 +166,12 @@ func (e *engine) refuseMember(s *set, role string, f *file, reason error) {
 // again lets a set be tried again after a time that grows with how long it has failed.
 func (e *engine) again(s *set, why error) {
 	now := e.now()
-	if s.State.failing.IsZero() {
-		s.State.failing = now
+	p := s.State.pend()
+	if p.failing.IsZero() {
+		p.failing = now
 	}
-	s.State.retry = now.Add(backoff(now.Sub(s.State.failing)))
-	s.State.failure = why.Error()
+	p.retry = now.Add(backoff(now.Sub(p.failing)))
+	p.failure = why.Error()
 	e.retried()
 }
 
@@ -195,7 +200,7 @@ func (e *engine) failed(s *set, err error) {
 		e.short[s] = isOverBudget(err)
 	case errors.As(err, &artifact):
 		isNew, retry := e.opts.common.faults.failed(e.now(), err)
-		e.resume, s.State.retry = e.now().Add(retry), time.Time{} // it waits in the queue
+		e.resume, s.State.pend().retry = e.now().Add(retry), time.Time{} // it waits in the queue
 		if look := e.opts.common.look; look != nil {
 			look()
 		}
@@ -231,7 +236,9 @@ func (e *engine) forgetShort() {
 // worked notes that the artifact directory can be written.
 func (e *engine) worked(s *set) {
 	delete(e.short, s)
-	s.State.failing, s.State.failure = time.Time{}, ""
+	if p := s.State.rest; p != nil {
+		p.failing, p.failure = time.Time{}, ""
+	}
 	if !e.patient {
 		return
 	}

@@ -326,8 +326,8 @@ func TestDeadlinesAreMonotonic(t *testing.T) {
 	b.failed(b.table.Sets()[0], &artifactError{errors.New("x")})
 	times := map[string]time.Time{"resume": b.resume, "fault": b.opts.common.faults.since, "moved": *b.pulse.moved.Load()}
 	for _, s := range b.table.Sets() {
-		times["since "+s.Key], times["retry "+s.Key], times["regroup "+s.Key] = s.Since, s.State.retry, s.State.regroupAt
-		times["failing "+s.Key], times["complete "+s.Key], times["due "+s.Key] = s.State.failing, s.State.complete, b.due[s]
+		times["since "+s.Key], times["retry "+s.Key], times["regroup "+s.Key] = s.Since, s.State.pending().retry, s.State.pending().regroupAt
+		times["failing "+s.Key], times["complete "+s.Key], times["due "+s.Key] = s.State.pending().failing, s.State.pending().complete, b.due[s]
 	}
 	checked := 0
 	for name, at := range times {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/bundlewatch/bundlewatch/internal/checkpoint"
 )
 
 // files returns the members of a complete set by role.
@@ -75,9 +77,9 @@ func (e *engine) savedTogether(s *set) bool {
 	if len(s.State.versions) == 0 {
 		return true
 	}
-	first := s.State.saves[e.table.Roles()[0].Name].count
+	first := s.State.savesOf(e.table.Roles()[0].Name)
 	for _, r := range e.table.Roles() {
-		if s.State.saves[r.Name].count != first {
+		if s.State.savesOf(r.Name) != first {
 			return false
 		}
 	}
@@ -86,7 +88,7 @@ func (e *engine) savedTogether(s *set) bool {
 
 // recount begins to count saves anew from a bundle that was just published.
 func (e *engine) recount(s *set, v version) {
-	s.State.saves = nil
+	s.State.forgetSaves()
 	for _, r := range e.table.Roles() {
 		s.State.saved(r.Name, v.members[r.Name].fingerprint)
 		if m := s.Member(r.Name); m != nil && m.Value != nil && m.Wait == nil {
@@ -97,9 +99,12 @@ func (e *engine) recount(s *set, v version) {
 
 // job makes the order to bundle a complete set.
 func (e *engine) job(s *set, same int) *job {
-	j := &job{watch: e.watch, key: s.Key, captures: s.Captures, files: make(map[string]*file), first: s.State.first}
+	j := &job{watch: e.watch, key: s.Key, captures: s.Captures, files: make(map[string]*file), first: s.State.pending().first}
 	j.work = newWork(j, e.opts)
 	for role, f := range e.files(s) {
+		if f.crcs == nil && f.leaves == nil {
+			f.crcs = new(checkpoint.Ranges)
+		}
 		copied := *f
 		j.files[role] = &copied
 	}

@@ -57,8 +57,8 @@ func (k *keeper) lookSoon() {
 }
 
 func (k *keeper) run(stop <-chan struct{}) {
-	turn := time.NewTicker(keepEach)
-	defer turn.Stop()
+	turn := newBeat(keepEach)
+	defer turn.stop()
 	for {
 		k.pulse.turned()
 		select {
@@ -66,6 +66,7 @@ func (k *keeper) run(stop <-chan struct{}) {
 			return
 		case <-k.poke:
 		case <-turn.C:
+			turn.again()
 		}
 		k.look()
 	}

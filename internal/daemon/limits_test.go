@@ -241,7 +241,7 @@ func TestConfigsAreKeptOnce(t *testing.T) {
 	sets := b.table.Sets()
 	require.Len(t, b.first.content, 1)
 	for _, s := range sets {
-		require.Same(t, &sets[0].State.first[0].Data[0], &s.State.first[0].Data[0])
+		require.Same(t, &sets[0].State.pending().first[0].Data[0], &s.State.pending().first[0].Data[0])
 	}
 
 	var c configs

@@ -113,8 +113,8 @@ func (l *loop) end() {
 }
 
 func (l *loop) follow(ctx context.Context, facts <-chan watch.Fact, ended <-chan error) error {
-	timer := time.NewTicker(tick)
-	defer timer.Stop()
+	turn := newBeat(tick)
+	defer turn.stop()
 	defer l.ease()
 	for {
 		l.turned()
@@ -143,7 +143,8 @@ func (l *loop) follow(ctx context.Context, facts <-chan watch.Fact, ended <-chan
 			l.endDrains()
 		case r := <-l.scouts:
 			l.scoutedRun(r)
-		case <-timer.C:
+		case <-turn.C:
+			turn.again()
 			l.turn()
 		}
 	}
@@ -223,7 +224,8 @@ func (l *loop) received(r reply) {
 func (l *loop) republish() {
 	l.resume = time.Time{}
 	for _, s := range l.table.Sets() {
-		s.State.loaded, s.State.versions, s.State.saves = false, nil, nil
+		s.State.loaded, s.State.versions = false, nil
+		s.State.forgetSaves()
 		if err := l.load(s); err != nil {
 			l.failed(s, err)
 		}
@@ -254,10 +256,10 @@ func (l *loop) consider(s *set) {
 	defer l.count(s)
 	switch {
 	case s.State.settled || s.State.busy || l.table.Current(s) != s:
-	case s.State.misfit != nil:
+	case s.State.pending().misfit != nil:
 		l.misfits[s] = true
-	case l.now().Before(s.State.retry):
-		l.due[s] = s.State.retry
+	case l.now().Before(s.State.pending().retry):
+		l.due[s] = s.State.pending().retry
 	default:
 		l.act(s)
 	}
@@ -275,7 +277,7 @@ func (l *loop) act(s *set) {
 	case regroups:
 		l.regroup(s)
 	case ready:
-		s.State.regroupAt = time.Time{}
+		s.State.pend().regroupAt = time.Time{}
 		l.enqueue(s)
 	}
 }
@@ -291,8 +293,8 @@ func (l *loop) count(s *set) {
 
 func (l *loop) enqueue(s *set) {
 	s.State.busy = true
-	if s.State.complete.IsZero() {
-		s.State.complete = l.now()
+	if s.State.pending().complete.IsZero() {
+		s.State.pend().complete = l.now()
 		l.came(s)
 		l.emit(Event{Kind: Complete, Key: s.Key})
 	}
@@ -305,13 +307,13 @@ func (l *loop) enqueue(s *set) {
 // regroup holds an update of a published set back until the other members were written anew, too: a
 // pair of a new and an old file is no pair that the trainer made.
 func (l *loop) regroup(s *set) {
-	if s.State.regroupAt.IsZero() {
-		s.State.regroupAt = l.now().Add(l.watch.Regroup)
+	if s.State.pending().regroupAt.IsZero() {
+		s.State.pend().regroupAt = l.now().Add(l.watch.Regroup)
 		l.tell(s, Event{Kind: Waiting, Key: s.Key,
 			Waits: []string{"the members of a published set are written anew one by one; waits up to " + l.watch.Regroup.String() + " for the others"}})
 	}
 	if !l.waitedForOthers(s) {
-		l.due[s] = s.State.regroupAt
+		l.due[s] = s.State.pending().regroupAt
 		return
 	}
 	l.enqueue(s)
@@ -320,7 +322,7 @@ func (l *loop) regroup(s *set) {
 // waitedForOthers tells whether the time is over in which the other members of a published set could be
 // written anew, too.
 func (l *loop) waitedForOthers(s *set) bool {
-	return !s.State.regroupAt.IsZero() && !l.now().Before(s.State.regroupAt)
+	return !s.State.pending().regroupAt.IsZero() && !l.now().Before(s.State.pending().regroupAt)
 }
 
 // wait tells faulty members at once, and a set that has waited too long once.
@@ -344,8 +346,8 @@ func (l *loop) wait(s *set) {
 		l.release(s)
 	}
 	switch {
-	case l.now().Before(s.State.retry):
-		l.due[s] = s.State.retry
+	case l.now().Before(s.State.pending().retry):
+		l.due[s] = s.State.pending().retry
 	case s.Complete(): // all but the marker, which the watcher does not tell of
 		l.due[s] = l.now().Add(tick)
 	}
@@ -362,7 +364,7 @@ func (l *loop) reprove(s *set) {
 		switch {
 		case m.Value == nil || m.Wait == nil:
 		case errors.Is(m.Wait, errTooYoung):
-			s.State.retry = l.now().Add(l.watch.Settle)
+			s.State.pend().retry = l.now().Add(l.watch.Settle)
 		default:
 			l.again(s, m.Wait)
 		}
@@ -387,16 +389,16 @@ func (l *loop) release(s *set) {
 // retryMisfits looks again at sets that were refused for a config that is another one now.
 func (l *loop) retryMisfits() {
 	for s := range l.misfits {
-		if s.State.misfit == nil || l.table.Current(s) != s {
+		if s.State.pending().misfit == nil || l.table.Current(s) != s {
 			delete(l.misfits, s)
 			continue
 		}
 		frozen, err := l.freeze(s)
-		if err != nil || (s.State.misfit.config != nil && !changed(frozen, s.State.misfit.config)) {
+		if err != nil || (s.State.pending().misfit.config != nil && !changed(frozen, s.State.pending().misfit.config)) {
 			continue
 		}
 		delete(l.misfits, s)
-		s.State.misfit = nil
+		s.State.pend().misfit = nil
 		l.consider(s)
 	}
 }

@@ -28,7 +28,7 @@ type file struct {
 	handle *os.File
 	// leaves are the files of a directory, sorted by path; nil for a file.
 	leaves []leaf
-	// crcs remembers what was read of the file in this state; nil for directories.
+	// crcs remembers what was read of the file in this state; nil for directories, and while nothing was read.
 	crcs *checkpoint.Ranges
 }
 

@@ -16,8 +16,8 @@ import (
 	"github.com/bundlewatch/bundlewatch/internal/watch"
 )
 
-// Once bundles all sets that are complete now. What happens to each set is told by events; the error is
-// about the pass as a whole.
+// Once bundles all sets that are complete now, and brings their bundles, also those that were published before, to the
+// destinations of the config. What happens to each is told by events; the error is about the pass as a whole.
 func Once(ctx context.Context, c *config.Config, opts Options) (err error) {
 	if len(c.Watches) == 0 {
 		return nil
@@ -36,6 +36,14 @@ func Once(ctx context.Context, c *config.Config, opts Options) (err error) {
 	p.key.Store(key)
 	p.witness = provenance.NewWitness("/proc")
 	defer p.witness.Close()
+	var paths []string
+	emit := opts.Emit
+	opts.Emit = func(e Event) {
+		if (e.Kind == Bundled || e.Kind == PublishedBefore) && e.Path != "" {
+			paths = append(paths, e.Path)
+		}
+		emit(e)
+	}
 	for _, w := range c.Watches {
 		e := newEngine(w, s, opts)
 		if _, err := e.look(ctx); err != nil {
@@ -45,7 +53,10 @@ func Once(ctx context.Context, c *config.Config, opts Options) (err error) {
 			return err
 		}
 	}
-	return nil
+	if opts.NoSend {
+		return nil
+	}
+	return sendOnce(ctx, targets(c, opts.Tool), c.Artifacts.Dir, paths, emit)
 }
 
 // Check tells what matches, which sets are complete and what the others wait for. It changes nothing.

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -153,27 +154,51 @@ func (j *job) freeze() ([]snapshot.File, error) {
 	return freeze(j.watch, j.captures)
 }
 
+// openedAtOnce is the number of members that are opened at the same time: more would take memory for more of them.
+const openedAtOnce = 2
+
+// openSources opens the members of a job. What it returns is to be closed, after an error as well.
 func openSources(j *job, a access) ([]*source, error) {
 	var all []*source
 	for _, m := range j.watch.Members {
-		if m.Sentinel {
-			continue
+		if !m.Sentinel {
+			all = append(all, &source{role: m.Role, file: j.files[m.Role]})
 		}
-		s := &source{role: m.Role, file: j.files[m.Role]}
-		all = append(all, s)
-		err := s.open(a, j.watch.Payload)
-		if err == nil && s.content.fingerprint() != s.file.fingerprint {
-			err = fmt.Errorf("%w: the content is another", errChanged)
-		}
+	}
+	errs := make([]error, len(all))
+	var opening sync.WaitGroup
+	places := make(chan struct{}, openedAtOnce)
+	for i, s := range all {
+		places <- struct{}{}
+		opening.Go(func() {
+			defer func() { <-places }()
+			if err := s.open(a, j.watch.Payload); err != nil {
+				errs[i] = &memberError{role: s.role, path: s.file.path, err: err}
+			}
+		})
+	}
+	opening.Wait()
+	for _, err := range errs {
 		if err != nil {
-			return all, &memberError{role: m.Role, path: s.file.path, err: err}
+			return all, err
 		}
 	}
 	return all, nil
 }
 
-// open opens the files of a member and lays out what travels.
-func (s *source) open(a access, p config.Payload) (err error) {
+// open reads a member and makes sure that it is what was proved.
+func (s *source) open(a access, p config.Payload) error {
+	if err := s.read(a, p); err != nil {
+		return err
+	}
+	if s.content.fingerprint() != s.file.fingerprint {
+		return fmt.Errorf("%w: the content is another", errChanged)
+	}
+	return nil
+}
+
+// read opens the files of a member and lays out what travels.
+func (s *source) read(a access, p config.Payload) (err error) {
 	if s.file.leaves != nil {
 		s.content, s.opened, err = readTree(a, s.file, p)
 		return err

@@ -89,8 +89,8 @@ func (l *pool) wake() {
 // them does.
 func (l *pool) run(stop <-chan struct{}) {
 	defer close(l.done)
-	turn := time.NewTicker(tick)
-	defer turn.Stop()
+	turn := newBeat(tick)
+	defer turn.stop()
 	for {
 		l.pulse.turned()
 		l.startWaiting()
@@ -105,6 +105,7 @@ func (l *pool) run(stop <-chan struct{}) {
 			l.show()
 		case <-l.changed:
 		case <-turn.C:
+			turn.again()
 			l.findStalled()
 		}
 	}

@@ -3,6 +3,8 @@ package daemon
 import (
 	"io"
 	"os"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -17,7 +19,9 @@ type pulse struct {
 	now   func() time.Time
 	hook  func(op, path string) // of tests, before every call; nil for none
 	moved atomic.Pointer[time.Time]
-	in    atomic.Pointer[call]
+
+	mu sync.Mutex
+	in []*call // that are not over, in the order of their beginning
 }
 
 // call is a call into a file system.
@@ -38,22 +42,33 @@ func (p *pulse) turned() {
 	p.moved.Store(&now)
 }
 
-// call tells that a call into a file system begins. What it returns tells that it is over.
+// call tells that a call into a file system begins. What it returns tells that it is over. Calls may lie in each other, and
+// be those of several goroutines.
 func (p *pulse) call(op, path string) (over func()) {
 	p.turned()
-	outer := p.in.Swap(&call{op, path, *p.moved.Load()})
+	c := &call{op, path, *p.moved.Load()}
+	p.mu.Lock()
+	p.in = append(p.in, c)
+	p.mu.Unlock()
 	if p.hook != nil {
 		p.hook(op, path)
 	}
 	return func() {
-		p.in.Store(outer)
+		p.mu.Lock()
+		p.in = slices.DeleteFunc(p.in, func(other *call) bool { return other == c })
+		p.mu.Unlock()
 		p.turned()
 	}
 }
 
-// idle returns for how long the work has not moved, and the call that it is in, nil for none.
+// idle returns for how long the work has not moved, and the call that began last of those that it is in, nil for none.
 func (p *pulse) idle() (time.Duration, *call) {
-	in := p.in.Load()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var in *call
+	if n := len(p.in); n > 0 {
+		in = p.in[n-1]
+	}
 	return p.now().Sub(*p.moved.Load()), in
 }
 

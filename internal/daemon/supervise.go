@@ -8,8 +8,8 @@ import (
 // supervise is the coordinator: it serves requests, sees that everything moves, and shows it. It ends when ctx is
 // done, after a last drain if that is wanted; until then all that it starts works on.
 func (d *Daemon) supervise(ctx, working context.Context, listed <-chan struct{}) error {
-	turn := time.NewTicker(d.systemd.period())
-	defer turn.Stop()
+	turn := newBeat(d.systemd.period())
+	defer turn.stop()
 	stop := ctx.Done()
 	var drained <-chan struct{} // closed when the last drain is over
 	d.turn()
@@ -39,6 +39,7 @@ func (d *Daemon) supervise(ctx, working context.Context, listed <-chan struct{})
 				r.renew()
 			}
 		case <-turn.C:
+			turn.again()
 			d.turn()
 		}
 	}

@@ -9,13 +9,14 @@ import (
 func (e *engine) tell(s *set, ev Event) {
 	said := string(ev.Kind) + "\x00" + ev.Reason + "\x00" + strings.Join(ev.Waits, "\x00")
 	about := subject{ev.Role, ev.Path}
-	if s.State.told[about] == said {
+	p := s.State.pend()
+	if p.told[about] == said {
 		return
 	}
-	if s.State.told == nil {
-		s.State.told = make(map[subject]string)
+	if p.told == nil {
+		p.told = make(map[subject]string)
 	}
-	s.State.told[about] = said
+	p.told[about] = said
 	ev.run = runOf(s)
 	e.emit(ev)
 }

@@ -110,7 +110,7 @@ func (e *engine) putTree(h pair.Hit, t tree) *set {
 	s := e.table.Put(h, m, e.now())
 	e.reopen(s)
 	if m.Value != nil {
-		s.State.retry = e.now().Add(tick)
+		s.State.pend().retry = e.now().Add(tick)
 	}
 	return s
 }

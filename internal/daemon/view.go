@@ -98,15 +98,15 @@ func (l *loop) stateOf(s *set, packing bool) status.State {
 	switch {
 	case packing:
 		return status.Packing
-	case s.State.busy && s.State.failure != "" && l.now().Before(l.resume):
+	case s.State.busy && s.State.pending().failure != "" && l.now().Before(l.resume):
 		return status.Retrying
 	case s.State.busy:
 		return status.Queued
-	case s.State.misfit != nil || l.isRefused(s):
+	case s.State.pending().misfit != nil || l.isRefused(s):
 		return status.Refused
-	case l.now().Before(s.State.retry) && s.State.failure != "":
+	case l.now().Before(s.State.pending().retry) && s.State.pending().failure != "":
 		return status.Retrying
-	case !s.State.regroupAt.IsZero():
+	case !s.State.pending().regroupAt.IsZero():
 		return status.Regrouping
 	case s.State.expired:
 		return status.Expired
@@ -136,8 +136,8 @@ func (l *loop) reasons(s *set, state status.State) []string {
 	switch {
 	case state == status.Packing, state == status.Queued:
 		return nil
-	case s.State.failure != "":
-		texts = append(texts, s.State.failure)
+	case s.State.pending().failure != "":
+		texts = append(texts, s.State.pending().failure)
 	case state == status.Regrouping:
 		texts = append(texts, "the members of a published set are written anew one by one; waits for the others")
 	case len(texts) == 0 && l.watch.Marker != nil:

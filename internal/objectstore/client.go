@@ -47,7 +47,7 @@ type Client struct {
 	keys     *keys
 	limit    *rate.Limiter
 	patience Patience
-	idle     func()
+	observer *observer
 }
 
 // Open makes a client, without a call to the store.
@@ -64,8 +64,8 @@ func Open(o Options) (*Client, error) {
 	if o.PathStyle {
 		lookup = minio.BucketLookupPath
 	}
-	k := newKeys(o, transport)
-	core, err := minio.NewCore(at.Host, &minio.Options{Creds: k.credentials, Secure: at.Scheme == "https", Transport: &observer{transport},
+	k, observer := newKeys(o, transport), newObserver(transport)
+	core, err := minio.NewCore(at.Host, &minio.Options{Creds: k.credentials, Secure: at.Scheme == "https", Transport: observer,
 		Region: o.Region, BucketLookup: lookup, MaxRetries: 1, TrailingHeaders: false})
 	if err != nil {
 		return nil, fmt.Errorf("open store at %q: %w", o.Endpoint, err)
@@ -73,11 +73,11 @@ func Open(o Options) (*Client, error) {
 	core.SetAppInfo("bundlewatch", "1")
 	p := o.Patience
 	p.Tries, p.First, p.Longest, p.Stall = cmp.Or(p.Tries, 6), cmp.Or(p.First, 250*time.Millisecond), cmp.Or(p.Longest, 20*time.Second), cmp.Or(p.Stall, 2*time.Minute)
-	return &Client{core: *core, bucket: o.Bucket, keys: k, limit: o.Rate, patience: p, idle: transport.CloseIdleConnections}, nil
+	return &Client{core: *core, bucket: o.Bucket, keys: k, limit: o.Rate, patience: p, observer: observer}, nil
 }
 
 // Close gives up idle connections.
-func (c *Client) Close() { c.idle() }
+func (c *Client) Close() { c.observer.CloseIdleConnections() }
 
 // Bucket returns the name of the bucket.
 func (c *Client) Bucket() string { return c.bucket }
@@ -108,8 +108,7 @@ func newTransport(caFile string) (*http.Transport, error) {
 		TLSHandshakeTimeout:   10 * time.Second,
 		ExpectContinueTimeout: 10 * time.Second,
 		IdleConnTimeout:       30 * time.Second,
-		MaxIdleConnsPerHost:   16,
-		WriteBufferSize:       256 << 10,
+		MaxIdleConnsPerHost:   256,  // as many as calls at once, or each of the others is a connection of its own
 		DisableCompression:    true, // bytes as they are stored
 	}
 	if caFile == "" {

@@ -69,7 +69,7 @@ func TestEachFailureIsToldForWhatItIs(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			s, c := serve(t)
 			s.Answer = test.answer
-			err := c.Put(t.Context(), "k", Bytes([]byte("x")), true)
+			err := put(t, c, "k", Bytes([]byte("x")), true)
 			require.ErrorIs(t, err, test.kind)
 			require.Equal(t, test.transient, IsTransient(err))
 			require.Equal(t, test.setup, IsSetup(err))
@@ -87,7 +87,7 @@ func TestEachFailureIsToldForWhatItIs(t *testing.T) {
 func TestClockIsToldWithTheDifference(t *testing.T) {
 	s, c := serve(t)
 	s.SetClock(-time.Hour)
-	err := c.Put(t.Context(), "k", Bytes([]byte("x")), true)
+	err := put(t, c, "k", Bytes([]byte("x")), true)
 	require.ErrorIs(t, err, ErrClock)
 	require.ErrorContains(t, err, "1h0m")
 }
@@ -100,11 +100,11 @@ func TestUntrustedCertificate(t *testing.T) {
 	s.StartTLS()
 	defer s.Close()
 	c := dial(t, s.URL)
-	err := c.Put(t.Context(), "k", Bytes([]byte("x")), true)
+	err := put(t, c, "k", Bytes([]byte("x")), true)
 	require.ErrorIs(t, err, ErrUntrusted)
 	require.ErrorContains(t, err, "ca_file")
 	c = dial(t, s.URL, func(o *Options) { o.CAFile = caFile(t, s) })
-	require.NoError(t, c.Put(t.Context(), "k", Bytes([]byte("x")), true))
+	require.NoError(t, put(t, c, "k", Bytes([]byte("x")), true))
 	_, err = Open(Options{Endpoint: s.URL, Bucket: "b", CAFile: "errors_test.go"})
 	require.ErrorContains(t, err, "PEM")
 }
@@ -112,9 +112,9 @@ func TestUntrustedCertificate(t *testing.T) {
 func TestWrongSchemeAndNoListener(t *testing.T) {
 	s := objectserver.New()
 	defer s.Close()
-	require.ErrorIs(t, dial(t, "https"+s.URL[len("http"):]).Put(t.Context(), "k", Bytes([]byte("x")), true), ErrNotS3)
+	require.ErrorIs(t, put(t, dial(t, "https"+s.URL[len("http"):]), "k", Bytes([]byte("x")), true), ErrNotS3)
 	s.Close()
-	err := dial(t, s.URL).Put(t.Context(), "k", Bytes([]byte("x")), true)
+	err := put(t, dial(t, s.URL), "k", Bytes([]byte("x")), true)
 	require.ErrorIs(t, err, ErrUnreachable)
 	require.True(t, IsTransient(err))
 }
@@ -124,7 +124,7 @@ func TestStalledCallIsGivenUp(t *testing.T) {
 	release := make(chan struct{})
 	s.Answer = func(http.ResponseWriter, *http.Request) { <-release }
 	defer close(release)
-	require.ErrorIs(t, c.Put(t.Context(), "k", Bytes([]byte("x")), true), ErrStalled)
+	require.ErrorIs(t, put(t, c, "k", Bytes([]byte("x")), true), ErrStalled)
 	_, err := c.Head(t.Context(), "k")
 	require.ErrorIs(t, err, ErrStalled)
 }
@@ -161,7 +161,7 @@ func TestRateIsHonoured(t *testing.T) {
 	var sent atomic.Int64
 	b := Bytes(make([]byte, 1<<20))
 	b.Sent = func(n int64) { sent.Add(n) }
-	require.NoError(t, c.Put(t.Context(), "k", b, true))
+	require.NoError(t, put(t, c, "k", b, true))
 	require.EqualValues(t, 1<<20, sent.Load())
 	require.Less(t, limit.Tokens(), float64(1<<20+1<<19), "what was sent was taken from the limit")
 }

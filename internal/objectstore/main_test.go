@@ -42,3 +42,8 @@ func dial(t *testing.T, url string, change ...func(*Options)) *Client {
 
 // quiet takes what a test server says of clients that leave.
 var quiet = log.New(io.Discard, "", 0)
+
+func put(t *testing.T, c *Client, key string, b Body, fresh bool) error {
+	_, err := c.Put(t.Context(), key, b, fresh)
+	return err
+}

@@ -39,8 +39,8 @@ func (c *Client) PutPart(ctx context.Context, key, id string, number int, b Body
 		call := c.call(ctx)
 		defer call.end()
 		part, err := c.core.PutObjectPart(call, c.bucket, key, id, number, b.reader(call), b.Size, minio.PutObjectPartOptions{
-			Sha256Hex: hex.EncodeToString(b.SHA256[:]), DisableContentSha256: true, CustomHeader: http.Header{"X-Amz-Checksum-Sha256": {b.checksum()}}})
-		p = Part{Number: number, ETag: part.ETag, Checksum: b.checksum()}
+			Sha256Hex: hex.EncodeToString(b.SHA256[:]), DisableContentSha256: true, CustomHeader: http.Header{"X-Amz-Checksum-Sha256": {b.Checksum()}}})
+		p = Part{Number: number, ETag: part.ETag, Checksum: b.Checksum()}
 		return c.told(call, "put part of", key, err)
 	})
 	return p, err

@@ -34,7 +34,8 @@ func (b Body) reader(c *call) io.Reader {
 	return slow{call: c, r: io.NewSectionReader(b.Source, b.Offset, b.Size), sent: b.Sent}
 }
 
-func (b Body) checksum() string { return base64.StdEncoding.EncodeToString(b.SHA256[:]) }
+// Checksum is the SHA-256 as stores attest it, in base64.
+func (b Body) Checksum() string { return base64.StdEncoding.EncodeToString(b.SHA256[:]) }
 
 // Object is what a store says of an object.
 type Object struct {
@@ -57,18 +58,19 @@ func Composite(parts [][sha256.Size]byte) string {
 	return base64.StdEncoding.EncodeToString(all.Sum(nil)) + "-" + strconv.Itoa(len(parts))
 }
 
-// Put stores an object with one request. Where fresh is true it asks the store to refuse when there is one of
-// this name: [ErrExists]. After any error the object may have been stored.
-func (c *Client) Put(ctx context.Context, key string, b Body, fresh bool) error {
+// Put stores an object with one request, and returns the SHA-256 that the store attests of it in its answer, in
+// base64; "" where it attests none. Where fresh is true it asks the store to refuse when there is one of this name:
+// [ErrExists]. After any error the object may have been stored.
+func (c *Client) Put(ctx context.Context, key string, b Body, fresh bool) (checksum string, err error) {
 	call := c.call(ctx)
 	defer call.end()
 	// The name misleads: with it the hash that is given is signed, without it over http another one is.
-	o := minio.PutObjectOptions{DisableContentSha256: true, UserMetadata: map[string]string{"x-amz-checksum-sha256": b.checksum()}}
+	o := minio.PutObjectOptions{DisableContentSha256: true, UserMetadata: map[string]string{"x-amz-checksum-sha256": b.Checksum()}}
 	if fresh {
 		o.SetMatchETagExcept("*")
 	}
-	_, err := c.core.PutObject(call, c.bucket, key, b.reader(call), b.Size, "", hex.EncodeToString(b.SHA256[:]), o)
-	return c.told(call, "put", key, err)
+	info, err := c.core.PutObject(call, c.bucket, key, b.reader(call), b.Size, "", hex.EncodeToString(b.SHA256[:]), o)
+	return info.ChecksumSHA256, c.told(call, "put", key, err)
 }
 
 // told adds to an error what only the answer's header has.

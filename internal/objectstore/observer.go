@@ -18,11 +18,34 @@ type exchange struct {
 type exchangeKey struct{}
 
 // observer keeps the header of each answer, and knows a page for people from an answer of a store.
-type observer struct{ next http.RoundTripper }
+type observer struct{ small, large *http.Transport }
+
+// largeBody is the size in bytes from which a body goes by connections with a large buffer. A store that ends the
+// connection after each request would have one of these made for each small one, too.
+const (
+	largeBody   = 1 << 20
+	largeBuffer = 256 << 10
+)
+
+func newObserver(t *http.Transport) *observer {
+	large := t.Clone()
+	large.WriteBufferSize = largeBuffer
+	return &observer{small: t, large: large}
+}
+
+// CloseIdleConnections is that of [http.Client].
+func (o *observer) CloseIdleConnections() {
+	o.small.CloseIdleConnections()
+	o.large.CloseIdleConnections()
+}
 
 // RoundTrip implements [http.RoundTripper].
 func (o *observer) RoundTrip(r *http.Request) (*http.Response, error) {
-	resp, err := o.next.RoundTrip(r)
+	next := o.small
+	if r.ContentLength >= largeBody {
+		next = o.large
+	}
+	resp, err := next.RoundTrip(r)
 	if err != nil {
 		return nil, err
 	}

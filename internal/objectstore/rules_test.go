@@ -30,7 +30,7 @@ func TestEveryBodyCarriesItsSignedHash(t *testing.T) {
 		}
 		data := bytes.Repeat([]byte("weights "), 1<<17)
 		sum := sha256.Sum256(data)
-		require.NoError(t, c.Put(t.Context(), "a", Bytes(data), false))
+		require.NoError(t, put(t, c, "a", Bytes(data), false))
 		requireSigned(t, last(s), sum)
 		id, err := c.Begin(t.Context(), "b")
 		require.NoError(t, err)
@@ -65,7 +65,7 @@ func TestWrongHashIsRefusedAndNothingIsKept(t *testing.T) {
 	s, c := serve(t)
 	b := Bytes([]byte("the bytes"))
 	b.SHA256[0] ^= 1
-	require.ErrorIs(t, c.Put(t.Context(), "a", b, false), ErrHash)
+	require.ErrorIs(t, put(t, c, "a", b, false), ErrHash)
 	id, err := c.Begin(t.Context(), "a")
 	require.NoError(t, err)
 	_, err = c.PutPart(t.Context(), "a", id, 1, b)
@@ -75,16 +75,16 @@ func TestWrongHashIsRefusedAndNothingIsKept(t *testing.T) {
 
 func TestConditionIsOnPutAndOnCompletion(t *testing.T) {
 	s, c := serve(t)
-	require.NoError(t, c.Put(t.Context(), "a", Bytes([]byte("one")), true))
+	require.NoError(t, put(t, c, "a", Bytes([]byte("one")), true))
 	require.Equal(t, "*", last(s).Header.Get("If-None-Match"))
-	require.ErrorIs(t, c.Put(t.Context(), "a", Bytes([]byte("two")), true), ErrExists)
+	require.ErrorIs(t, put(t, c, "a", Bytes([]byte("two")), true), ErrExists)
 	id, err := c.Begin(t.Context(), "a")
 	require.NoError(t, err)
 	part, err := c.PutPart(t.Context(), "a", id, 1, Bytes([]byte("three")))
 	require.NoError(t, err)
 	require.ErrorIs(t, c.Complete(t.Context(), "a", id, []Part{part}, true), ErrExists)
 	require.Equal(t, "one", string(s.Object("a")))
-	require.NoError(t, c.Put(t.Context(), "a", Bytes([]byte("four")), false))
+	require.NoError(t, put(t, c, "a", Bytes([]byte("four")), false))
 	require.Empty(t, last(s).Header.Get("If-None-Match"))
 }
 
@@ -93,7 +93,7 @@ func TestConditionalWritesAreTriedOnce(t *testing.T) {
 	for _, f := range objectserver.Faults {
 		s, c := serve(t)
 		s.FailAt(1, f)
-		require.Error(t, c.Put(t.Context(), "a", Bytes([]byte("one")), true), f)
+		require.Error(t, put(t, c, "a", Bytes([]byte("one")), true), f)
 		require.Equal(t, 1, s.Count(), f)
 	}
 	for _, f := range objectserver.Faults {
@@ -159,16 +159,29 @@ func TestNoRequestWithoutCredentials(t *testing.T) {
 		t.Setenv(name, "")
 	}
 	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
-	require.ErrorIs(t, c.Put(t.Context(), "a", Bytes([]byte("x")), true), ErrNoKeys)
+	require.ErrorIs(t, put(t, c, "a", Bytes([]byte("x")), true), ErrNoKeys)
 	require.Zero(t, s.Count())
 }
 
 func TestRegionIsNeverLookedUp(t *testing.T) {
 	s, c := serve(t)
-	require.NoError(t, c.Put(t.Context(), "a", Bytes([]byte("x")), true))
+	require.NoError(t, put(t, c, "a", Bytes([]byte("x")), true))
 	for _, r := range s.Requests() {
 		require.NotContains(t, r.Query, "location")
 	}
+}
+
+// What a store attests in its answer to a PUT is what it would say later.
+func TestPutReturnsWhatTheStoreAttests(t *testing.T) {
+	s, c := serve(t)
+	b := Bytes([]byte("some bytes"))
+	checksum, err := c.Put(t.Context(), "a", b, true)
+	require.NoError(t, err)
+	require.Equal(t, b.Checksum(), checksum)
+	s.NoAttestation = true
+	checksum, err = c.Put(t.Context(), "a", b, false)
+	require.NoError(t, err)
+	require.Empty(t, checksum)
 }
 
 // A canceled call ends, also in a listing.
@@ -183,7 +196,7 @@ func TestCallsEndWithTheirContext(t *testing.T) {
 		}
 	}
 	for _, do := range []func(ctx context.Context) error{
-		func(ctx context.Context) error { return c.Put(ctx, "a", Bytes([]byte("x")), true) },
+		func(ctx context.Context) error { _, err := c.Put(ctx, "a", Bytes([]byte("x")), true); return err },
 		func(ctx context.Context) error { return c.List(ctx, "", "", true, func(Object) error { return nil }) },
 		func(ctx context.Context) error { _, err := c.Head(ctx, "a"); return err },
 	} {

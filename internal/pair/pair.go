@@ -39,6 +39,8 @@ type Member[M any] struct {
 	// Refused tells that Wait is a verdict on the file: it changes only when the file does.
 	Refused bool
 	Value   M
+
+	role string
 }
 
 // Table holds the sets of one watch: M is what is kept with a member, S with a set. It is not safe for
@@ -48,12 +50,13 @@ type Table[M, S any] struct {
 	names    []string // placeholders in the order of the key
 	rootBase string
 	sets     map[string]*Set[M, S]
-	byPath   map[string][]*Set[M, S]
+	byPath   map[string]*Set[M, S]   // the first set of a path
+	more     map[string][]*Set[M, S] // the others of the few paths that are in several
 }
 
 // NewTable returns an empty table for a watch whose root has the given base name.
 func NewTable[M, S any](members []config.Member, rootBase string) *Table[M, S] {
-	t := &Table[M, S]{rootBase: rootBase, sets: make(map[string]*Set[M, S]), byPath: make(map[string][]*Set[M, S])}
+	t := &Table[M, S]{rootBase: rootBase, sets: make(map[string]*Set[M, S]), byPath: make(map[string]*Set[M, S]), more: make(map[string][]*Set[M, S])}
 	for _, m := range members {
 		if m.Sentinel {
 			continue
@@ -112,38 +115,43 @@ func (t *Table[M, S]) Put(h Hit, m *Member[M], now time.Time) *Set[M, S] {
 	id := h.Captures.Identity()
 	s := t.sets[id]
 	if s == nil {
-		s = &Set[M, S]{Key: h.Captures.KeyOf(t.names), Captures: h.Captures, Since: now, table: t, id: id,
-			candidates: make(map[string][]*Member[M])}
+		s = &Set[M, S]{Key: h.Captures.KeyOf(t.names), Captures: h.Captures, Since: now, table: t, id: id}
 		t.sets[id] = s
 	}
-	list := slices.DeleteFunc(s.candidates[h.Role], func(old *Member[M]) bool { return old.Path == m.Path })
-	list = append(list, m)
-	slices.SortFunc(list, func(a, b *Member[M]) int {
+	m.role = h.Role
+	s.candidates = slices.DeleteFunc(s.candidates, func(old *Member[M]) bool { return old.role == m.role && old.Path == m.Path })
+	s.candidates = append(s.candidates, m)
+	slices.SortFunc(s.candidates, func(a, b *Member[M]) int {
 		return cmp.Or(cmp.Compare(b.ModTime, a.ModTime), cmp.Compare(b.Path, a.Path))
 	})
-	s.candidates[h.Role] = list
-	if !slices.Contains(t.byPath[m.Path], s) {
-		t.byPath[m.Path] = append(t.byPath[m.Path], s)
+	switch first := t.byPath[m.Path]; {
+	case first == nil:
+		t.byPath[m.Path] = s
+	case first != s && !slices.Contains(t.more[m.Path], s):
+		t.more[m.Path] = append(t.more[m.Path], s)
 	}
 	return s
 }
 
 // Find returns the sets that a path is a candidate in.
-func (t *Table[M, S]) Find(path string) []*Set[M, S] { return slices.Clone(t.byPath[path]) }
+func (t *Table[M, S]) Find(path string) []*Set[M, S] {
+	first := t.byPath[path]
+	if first == nil {
+		return nil
+	}
+	return append([]*Set[M, S]{first}, t.more[path]...)
+}
 
 // Remove takes a path out of its sets. A set without candidates is forgotten.
 func (t *Table[M, S]) Remove(path string) {
-	for _, s := range t.byPath[path] {
-		left := 0
-		for role, list := range s.candidates {
-			s.candidates[role] = slices.DeleteFunc(list, func(m *Member[M]) bool { return m.Path == path })
-			left += len(s.candidates[role])
-		}
-		if left == 0 {
+	for _, s := range t.Find(path) {
+		s.candidates = slices.DeleteFunc(s.candidates, func(m *Member[M]) bool { return m.Path == path })
+		if len(s.candidates) == 0 {
 			delete(t.sets, s.id)
 		}
 	}
 	delete(t.byPath, path)
+	delete(t.more, path)
 }
 
 // Len returns how many sets there are.
@@ -172,21 +180,23 @@ type Set[M, S any] struct {
 
 	table      *Table[M, S]
 	id         string
-	candidates map[string][]*Member[M] // by role, newest first
+	candidates []*Member[M] // for all roles, newest first
 }
 
 // Member returns the candidate for a role that counts: the newest. It is nil when there is none.
 func (s *Set[M, S]) Member(role string) *Member[M] {
-	if list := s.candidates[role]; len(list) > 0 {
-		return list[0]
+	for _, m := range s.candidates {
+		if m.role == role {
+			return m
+		}
 	}
 	return nil
 }
 
 // Candidate returns the candidate for a role that has this path, or nil.
 func (s *Set[M, S]) Candidate(role, path string) *Member[M] {
-	for _, m := range s.candidates[role] {
-		if m.Path == path {
+	for _, m := range s.candidates {
+		if m.role == role && m.Path == path {
 			return m
 		}
 	}
@@ -194,12 +204,14 @@ func (s *Set[M, S]) Candidate(role, path string) *Member[M] {
 }
 
 // Candidates returns all candidates for a role, newest first.
-func (s *Set[M, S]) Candidates(role string) []*Member[M] { return slices.Clone(s.candidates[role]) }
+func (s *Set[M, S]) Candidates(role string) []*Member[M] {
+	return slices.DeleteFunc(slices.Clone(s.candidates), func(m *Member[M]) bool { return m.role != role })
+}
 
 // Older returns the paths of the candidates for a role that are passed over, newest first.
 func (s *Set[M, S]) Older(role string) []string {
 	var paths []string
-	if list := s.candidates[role]; len(list) > 1 {
+	if list := s.Candidates(role); len(list) > 1 {
 		for _, m := range list[1:] {
 			paths = append(paths, m.Path)
 		}

@@ -13,6 +13,7 @@ type Pattern struct {
 	// belowLead is what is left of tokens when the root itself is the directory that a leading
 	// placeholder stands for; nil where the pattern does not begin with a placeholder and a slash.
 	belowLead []token
+	names     []string // of the placeholders
 }
 
 // SyntaxError says why a string is not a pattern.
@@ -31,7 +32,7 @@ func Compile(s string) (*Pattern, error) {
 	if reason != "" {
 		return nil, &SyntaxError{Pattern: s, Reason: reason}
 	}
-	return &Pattern{source: s, tokens: tokens, belowLead: withoutLead(tokens)}, nil
+	return &Pattern{source: s, tokens: tokens, belowLead: withoutLead(tokens), names: placeholders(tokens)}, nil
 }
 
 // String returns the pattern as it was written.
@@ -41,9 +42,10 @@ func (p *Pattern) String() string { return p.source }
 func (p *Pattern) IsDir() bool { return strings.HasSuffix(p.source, "/") }
 
 // Placeholders returns the names of the placeholders in order of appearance.
-func (p *Pattern) Placeholders() []string {
-	var names []string
-	for _, t := range p.tokens {
+func (p *Pattern) Placeholders() []string { return slices.Clone(p.names) }
+
+func placeholders(tokens []token) (names []string) {
+	for _, t := range tokens {
 		if t.captures() {
 			names = append(names, t.text)
 		}
@@ -56,7 +58,7 @@ func (p *Pattern) Placeholders() []string {
 // and without a path before a leading {name...}/, the reading with the path wins.
 func (p *Pattern) Match(rel, rootBase string) (Captures, bool) {
 	if values, ok := read(p.tokens, rel); ok {
-		return Captures{names: p.Placeholders(), values: values}, true
+		return Captures{names: p.names, values: values}, true
 	}
 	if !p.rootCanLead() || !isSegment(rootBase) {
 		return Captures{}, false
@@ -65,8 +67,7 @@ func (p *Pattern) Match(rel, rootBase string) (Captures, bool) {
 	if !ok {
 		return Captures{}, false
 	}
-	names := p.Placeholders()
-	return Captures{names: names, values: slices.Insert(values, 0, rootBase), root: names[0]}, true
+	return Captures{names: p.names, values: slices.Insert(values, 0, rootBase), root: p.names[0]}, true
 }
 
 // CanMatchBelow reports whether any path below dir, a slash separated path relative to the root,

@@ -85,7 +85,7 @@ func (o *owner) heal() {
 	for stack := []*dir{o.top}; len(stack) > 0 && o.degraded == nil; {
 		d := stack[len(stack)-1]
 		stack = stack[:len(stack)-1]
-		for _, child := range d.dirs {
+		for child := range d.dirs.all() {
 			stack = append(stack, child)
 		}
 		if d.mount == nil || d.watched {

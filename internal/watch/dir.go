@@ -20,8 +20,8 @@ type dir struct {
 	parent *dir   // nil for the root; never changes
 	mount  *mount // nil before the first listing
 	id     fileID
-	files  map[string]*file
-	dirs   map[string]*dir
+	files  *group[*file]
+	dirs   *group[*dir]
 	// modified, changed and seen are the times of the directory when it was listed last, and since when
 	// they are known to be those, on the owner's clock.
 	modified, changed int64
@@ -36,6 +36,8 @@ type dir struct {
 	queued    bool
 	forgotten bool
 }
+
+func (d *dir) base() string { return d.name }
 
 func (d *dir) path() string {
 	if d.parent == nil {
@@ -198,14 +200,14 @@ func (o *owner) entry(d *dir, fd int, prefix string, name []byte, kind byte) {
 
 // sweep looks for what was known in d and was not met by the listing that just ended.
 func (o *owner) sweep(d *dir) {
-	for name, f := range d.files {
+	for f := range d.files.all() {
 		if f.listed != o.listing {
-			o.examine(d, name)
+			o.examine(d, f.base())
 		}
 	}
-	for name, child := range d.dirs {
+	for child := range d.dirs.all() {
 		if child.listed != o.listing {
-			o.examine(d, name)
+			o.examine(d, child.name)
 		}
 	}
 }
@@ -245,7 +247,7 @@ func (o *owner) find(rel string) (*dir, string) {
 		if !more {
 			break
 		}
-		d, rel = d.dirs[step], rest
+		d, rel = d.dirs.get(step), rest
 	}
 	return nil, ""
 }
@@ -258,13 +260,13 @@ func (o *owner) examine(d *dir, name string) {
 	switch {
 	case err == nil:
 		o.place(d, name, st)
-		if child := d.dirs[name]; child != nil {
+		if child := d.dirs.get(name); child != nil {
 			o.enqueue(child)
 		}
 	case vanished(err):
 		o.vanish(d, name)
 	default:
-		if f := d.files[name]; f != nil {
+		if f := d.files.get(name); f != nil {
 			o.missed(f, err, time.Now())
 		}
 	}
@@ -274,20 +276,17 @@ func (o *owner) examine(d *dir, name string) {
 func (o *owner) place(d *dir, name string, st Stat) {
 	if st.Mode.IsDir() {
 		o.known(d, name)
-	} else if child := d.dirs[name]; child != nil {
+	} else if child := d.dirs.get(name); child != nil {
 		o.forget(child)
 	}
-	f := d.files[name]
+	f := d.files.get(name)
 	if f == nil {
 		rel := d.join(name)
 		if !o.opts.Want(rel) {
 			return
 		}
-		f = &file{path: rel, dir: d}
-		if d.files == nil {
-			d.files = map[string]*file{}
-		}
-		d.files[f.name()] = f
+		f = &file{path: rel, dir: d, pursuit: &pursuit{}}
+		d.files = d.files.with(f)
 		o.files++
 	}
 	o.look(f, st)
@@ -295,13 +294,10 @@ func (o *owner) place(d *dir, name string, st Stat) {
 
 // known records that there is a directory of this name in d. One that was not known will be listed.
 func (o *owner) known(d *dir, name string) {
-	child := d.dirs[name]
+	child := d.dirs.get(name)
 	if child == nil {
 		child = &dir{name: strings.Clone(name), parent: d}
-		if d.dirs == nil {
-			d.dirs = map[string]*dir{}
-		}
-		d.dirs[child.name] = child
+		d.dirs = d.dirs.with(child)
 		o.dirs++
 		o.enqueue(child)
 	}
@@ -336,26 +332,26 @@ func (o *owner) identify(d *dir, id fileID) {
 
 // vanish handles a name in d at which nothing is any more.
 func (o *owner) vanish(d *dir, name string) {
-	if f := d.files[name]; f != nil {
+	if f := d.files.get(name); f != nil {
 		o.gone(f)
 	}
-	if child := d.dirs[name]; child != nil {
+	if child := d.dirs.get(name); child != nil {
 		o.forget(child)
 	}
 }
 
 // forget drops d and all that is known below it.
 func (o *owner) forget(d *dir) {
-	if d.parent != nil {
-		delete(d.parent.dirs, d.name)
+	if d.parent != nil && d.parent.dirs.get(d.name) == d {
+		d.parent.dirs = d.parent.dirs.without(d)
 	}
 	for stack := []*dir{d}; len(stack) > 0; {
 		d := stack[len(stack)-1]
 		stack = stack[:len(stack)-1]
-		for _, child := range d.dirs {
+		for child := range d.dirs.all() {
 			stack = append(stack, child)
 		}
-		for _, f := range d.files {
+		for f := range d.files.all() {
 			o.gone(f)
 		}
 		o.discard(d)

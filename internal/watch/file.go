@@ -17,6 +17,14 @@ type file struct {
 	path string
 	dir  *dir
 	stat Stat
+	// listed is the number of the last listing that met the file.
+	listed uint32
+	// pursuit is nil when the file has settled and that was told: there may be millions of those.
+	*pursuit
+}
+
+// pursuit is what is known of a file that is not known to have settled.
+type pursuit struct {
 	// since is when stat became what it is; zero before the first look.
 	since time.Time
 	// unreadable is since when the file cannot be opened; zero when it can or was not tried.
@@ -26,25 +34,28 @@ type file struct {
 	// told and reason are the last fact that was sent; told is zero before the first.
 	told   Kind
 	reason string
-	// listed is the number of the last listing that met the file.
-	listed uint32
 	// due and queued belong to dueQueue; queued is the position counted from one.
 	due    time.Time
 	queued int
 }
 
-func (f *file) name() string { return f.path[strings.LastIndexByte(f.path, '/')+1:] }
+func (f *file) base() string { return f.path[strings.LastIndexByte(f.path, '/')+1:] }
 
 // look decides what st, which was just read, means for f.
 func (o *owner) look(f *file, st Stat) {
 	f.listed = o.listing
+	if f.pursuit == nil && st.Same(f.stat) {
+		return
+	}
 	now := time.Now()
+	f.pursue(now)
 	changed := o.observe(f, st, now)
 	if reason := o.unusable(f); reason != nil {
 		o.refuse(f, reason)
 		return
 	}
 	if f.told == Settled && !changed {
+		f.rest()
 		return
 	}
 	if settle := o.settleOf(f); now.Sub(f.since) < settle {
@@ -52,6 +63,20 @@ func (o *owner) look(f *file, st Stat) {
 		return
 	}
 	o.judge(f, now)
+}
+
+// pursue begins with a file that had settled.
+func (f *file) pursue(now time.Time) {
+	if f.pursuit == nil {
+		f.pursuit = &pursuit{since: now, told: Settled}
+	}
+}
+
+// rest ends the pursuit of a file that has settled.
+func (f *file) rest() {
+	if f.queued == 0 {
+		f.pursuit = nil
+	}
 }
 
 // settleOf is how long f must be quiet before it is judged.
@@ -106,7 +131,7 @@ func (o *owner) judge(f *file, now time.Time) {
 		o.wait(f, ErrChanging, f.since.Add(settle))
 		return
 	}
-	st, _, err := o.chain.stat(f.dir, f.name())
+	st, _, err := o.chain.stat(f.dir, f.base())
 	if err != nil {
 		f.release()
 		o.missed(f, err, now)
@@ -122,7 +147,7 @@ func (o *owner) judge(f *file, now time.Time) {
 
 // open opens f as f.held. When it returns false, f's next step is arranged.
 func (o *owner) open(f *file, now time.Time) bool {
-	opened, st, err := o.chain.file(f.dir, f.name())
+	opened, st, err := o.chain.file(f.dir, f.base())
 	if errors.Is(err, fs.ErrPermission) {
 		// A change of mode would have shown: it was unreadable for as long as it was quiet.
 		f.unreadable = f.since
@@ -143,6 +168,7 @@ func (o *owner) open(f *file, now time.Time) bool {
 
 // missed handles a file that could not be opened or looked at.
 func (o *owner) missed(f *file, err error, now time.Time) {
+	f.pursue(now)
 	settle := f.dir.mount.settle
 	switch {
 	case vanished(err), errors.Is(err, ErrNotRegular):
@@ -197,6 +223,7 @@ func (o *owner) settled(f *file, evidence Evidence) {
 	// Every change of a settled file was told as Waiting or is told here.
 	f.told = 0
 	o.tell(f, "", Fact{Kind: Settled, File: opened, Evidence: evidence})
+	f.rest()
 }
 
 // tell sends a fact about f unless it was the last one sent.
@@ -211,9 +238,10 @@ func (o *owner) tell(f *file, reason string, fact Fact) {
 
 // gone forgets f.
 func (o *owner) gone(f *file) {
+	f.pursue(time.Now())
 	o.due.cancel(f)
 	f.release()
-	delete(f.dir.files, f.name())
+	f.dir.files = f.dir.files.without(f)
 	o.files--
 	if f.told != 0 {
 		o.tell(f, "", Fact{Kind: Gone})
@@ -232,7 +260,7 @@ func (o *owner) unusable(f *file) error {
 	if f.stat.Mode&fs.ModeSymlink == 0 {
 		return typeError(f.stat.Mode)
 	}
-	target, err := o.chain.readlink(f.dir, f.name())
+	target, err := o.chain.readlink(f.dir, f.base())
 	if err != nil {
 		return fmt.Errorf("%w: a symbolic link: %w", ErrNotRegular, err)
 	}

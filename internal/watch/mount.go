@@ -140,7 +140,7 @@ func (o *owner) remount(rel string) {
 	if d == nil {
 		return
 	}
-	if child := d.dirs[name]; child != nil && child.watched {
+	if child := d.dirs.get(name); child != nil && child.watched {
 		o.forget(child)
 	}
 	o.examine(d, name)

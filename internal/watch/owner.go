@@ -19,7 +19,7 @@ const (
 	slice = 50 * time.Millisecond
 	// minPoll is the shortest time between two passes when Options.Poll does not say.
 	minPoll = 10 * time.Millisecond
-	// rootChecks happen every settle time, within these bounds.
+	// A root without a watch is checked every settle time, within these bounds.
 	minRootCheck = 50 * time.Millisecond
 	maxRootCheck = 2 * time.Second
 )
@@ -202,7 +202,7 @@ func (o *owner) lookDue(ctx context.Context, now time.Time) {
 		if f == nil {
 			return
 		}
-		o.examine(f.dir, f.name())
+		o.examine(f.dir, f.base())
 	}
 }
 

@@ -15,8 +15,13 @@ import (
 // all were looked at), and for reading directories whose times did not change (a walk is complete when
 // all were read). What does not fit into one pass is left for the next one, so that a round and a walk are
 // spread over as many passes as they need, while every directory is visited in each.
+//
+// A walk passes over directories that have a watch and the times that they had, unless it is thorough: they
+// would have to change unnoticed twice. It looks at their files, as a round does.
 type pass struct {
 	all, urgent bool
+	// thorough: the walk reads directories with a watch, too.
+	thorough bool
 	// whole: the pass began at the root, and not at the entrances of what is polled.
 	whole     bool
 	started   time.Time
@@ -46,7 +51,7 @@ func (o *owner) start(urgent bool) {
 		o.round++
 	}
 	o.nextPoll = time.Time{}
-	o.pass = &pass{all: all, urgent: urgent, started: now, opsBefore: o.chain.ops, spare: o.spare(urgent)}
+	o.pass = &pass{all: all, urgent: urgent, thorough: o.walk%thoroughEach == 0, started: now, opsBefore: o.chain.ops, spare: o.spare(urgent)}
 	o.pass.stack, o.pass.whole = o.entrances(all)
 	o.scanStarted = now
 }
@@ -132,7 +137,7 @@ func (o *owner) visit(ctx context.Context, d *dir) {
 		return
 	}
 	p := o.pass
-	for _, child := range d.dirs {
+	for child := range d.dirs.all() {
 		if p.whole || child.mount == nil || child.mount == d.mount {
 			p.stack = append(p.stack, child)
 		}
@@ -158,7 +163,11 @@ func (o *owner) walkTo(ctx context.Context, d *dir) {
 		return
 	}
 	before := o.chain.ops
-	o.list(ctx, d)
+	if d.watched && !o.pass.thorough {
+		o.glance(ctx, d)
+	} else {
+		o.list(ctx, d)
+	}
 	o.pass.spare -= o.chain.ops - before
 }
 
@@ -172,6 +181,9 @@ func (o *owner) glance(ctx context.Context, d *dir) {
 		o.unlisted(d, err)
 	case st.id() != d.id, at != d.mount.at, !d.stable, st.ModTime != d.modified, st.ChangeTime != d.changed, o.failed[d] != nil:
 		o.list(ctx, d)
+	case d.watched:
+		d.walked = o.walk
+		o.lookAgain(ctx, d)
 	default:
 		o.walkTo(ctx, d)
 		o.lookAgain(ctx, d)
@@ -197,7 +209,7 @@ func (o *owner) statDir(d *dir) (Stat, place, error) {
 
 // lookAgain looks at the files in d, if the round did not get to them yet.
 func (o *owner) lookAgain(ctx context.Context, d *dir) {
-	if d.looked == o.round || len(d.files) == 0 {
+	if d.looked == o.round || d.files == nil {
 		return
 	}
 	if o.pass.spare <= 0 {
@@ -205,11 +217,11 @@ func (o *owner) lookAgain(ctx context.Context, d *dir) {
 		return
 	}
 	before := o.chain.ops
-	for name := range d.files {
+	for f := range d.files.all() {
 		if ctx.Err() != nil {
 			return
 		}
-		o.examine(d, name)
+		o.examine(d, f.base())
 	}
 	d.looked = o.round
 	o.pass.spare -= o.chain.ops - before
@@ -228,7 +240,7 @@ func (o *owner) finish() {
 	}
 	if p.all {
 		o.walkLeft = p.walkCut
-		o.nextWalk = latest(now, p.started.Add(jitter(o.opts.Rescan)))
+		o.nextWalk = latest(now, p.started.Add(o.walkEvery(p.busy)))
 	}
 	if o.again {
 		o.again = false
@@ -239,6 +251,25 @@ func (o *owner) finish() {
 	}
 	o.chain.drop() // the receiver may take its time
 	o.announce(Fact{Kind: Listed})
+}
+
+const (
+	// thoroughEach is how many walks make one that is thorough.
+	thoroughEach = 10
+	// quietShare is how many times as long as it was at work a walk rests where everything has a watch, and
+	// mostRescans how many times Options.Rescan it rests at most: a tree that is slow to answer is not
+	// therefore left alone for days.
+	quietShare  = 2000
+	mostRescans = 10
+)
+
+// walkEvery is the time from the start of a walk that was at work for so long to the start of the next.
+func (o *owner) walkEvery(busy time.Duration) time.Duration {
+	every := o.opts.Rescan
+	if o.polledDirs() == 0 {
+		every = max(every, min(quietShare*busy, mostRescans*every))
+	}
+	return jitter(every)
 }
 
 // pace spreads the calls of passes evenly over time.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -144,6 +145,53 @@ func TestWalkReadsEverything(t *testing.T) {
 		p.pass(time.Minute)
 		require.LessOrEqual(t, most(4*time.Minute), usual, "13 to 17 minutes after the first listing")
 	})
+}
+
+// Where everything has a watch, a walk asks for times, and finds what was not notified all the same.
+func TestWalkOverWatches(t *testing.T) {
+	const runs = 50
+	n, err := newNotifier() // out of the bubble: it waits for the kernel
+	require.NoError(t, err)
+	n.add = func(string) error { return nil } // nothing is notified
+	var instead *os.File                      // of the notifier's descriptor, which was there before the watcher
+	defer func() { instead.Close() }()
+	synctest.Test(t, func(t *testing.T) {
+		n.poke = make(chan struct{}, 1)
+		p := &polled{t: t, root: t.TempDir()}
+		for i := range runs {
+			write(t, filepath.Join(p.root, fmt.Sprint("run", i), "a.ckpt"), "x")
+		}
+		opts := options(p.root)
+		opts.Source, opts.Settle, opts.Rescan = Inotify, time.Second, time.Minute
+		p.out = start(t, opts, func(w *Watcher) {
+			w.newNotifier = func() (_ *notifier, err error) {
+				instead, err = os.Open(os.DevNull)
+				return n, err
+			}
+		})
+		p.pass(150 * time.Second) // the directories are old enough from the second walk on
+		var walks []int64
+		for range 3 * thoroughEach {
+			p.pass(time.Minute)
+			walks = append(walks, p.out.w.State().ScanOps)
+		}
+		require.LessOrEqual(t, slices.Min(walks), int64(3*runs+20))
+		require.Greater(t, slices.Max(walks), slices.Min(walks)+2*runs, "a thorough walk reads all")
+
+		write(t, filepath.Join(p.root, "run7", "b.ckpt"), "x")
+		require.Equal(t, []Kind{Waiting, Settled}, kindsOf(p.pass(90*time.Second)))
+		write(t, filepath.Join(p.root, "run8", "a.ckpt"), "rewritten in place")
+		require.Equal(t, []Kind{Waiting, Settled}, kindsOf(p.pass(90*time.Second)))
+	})
+}
+
+func TestWalkRests(t *testing.T) {
+	o := &owner{opts: Options{Rescan: time.Minute}, mounts: map[place]*mount{}}
+	require.InDelta(t, time.Minute, o.walkEvery(time.Millisecond), float64(6*time.Second))
+	require.InDelta(t, 200*time.Second, o.walkEvery(100*time.Millisecond), float64(20*time.Second))
+	require.InDelta(t, 10*time.Minute, o.walkEvery(time.Minute), float64(time.Minute), "a slow tree")
+	o.mounts[1] = &mount{dirs: 1}
+	require.InDelta(t, time.Minute, o.walkEvery(time.Minute), float64(6*time.Second), "what is polled has its own bounds")
 }
 
 // A walk that does not fit into one pass is spread over several, each of which visits all.

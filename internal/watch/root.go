@@ -39,7 +39,7 @@ func (o *owner) openRoot() error {
 // checkRoot tells when the root is gone, is back, or is another directory than before, and looks for
 // what was mounted below it.
 func (o *owner) checkRoot() {
-	o.nextRoot = time.Now().Add(min(max(o.opts.Settle, minRootCheck), maxRootCheck))
+	o.nextRoot = o.nextRootCheck(time.Now())
 	if o.tree != nil {
 		o.enter("check", nil, "")
 		err := o.tree.current(o.opts.Root)
@@ -52,6 +52,7 @@ func (o *owner) checkRoot() {
 			return
 		}
 		o.loseRoot(err)
+		o.nextRoot = o.nextRootCheck(time.Now())
 	}
 	err := o.openRoot()
 	if err != nil {
@@ -62,6 +63,15 @@ func (o *owner) checkRoot() {
 		o.lost = ""
 		o.announce(Fact{Kind: RootBack})
 	}
+}
+
+// nextRootCheck is when the root is checked again. One with a watch tells most of what happens to it; what is left, such as a
+// mount, can wait until the processor is awake for others that work at whole seconds.
+func (o *owner) nextRootCheck(now time.Time) time.Time {
+	if o.tree != nil && o.top.watched {
+		return now.Add(maxRootCheck - time.Duration(now.UnixNano()%int64(maxRootCheck)))
+	}
+	return now.Add(min(max(o.opts.Settle, minRootCheck), maxRootCheck))
 }
 
 // checkRootSoon makes the next turn check the root.

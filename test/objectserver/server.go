@@ -331,6 +331,9 @@ func (s *Server) put(w http.ResponseWriter, r *http.Request, key string, body []
 	o := newObject(body, s.Now())
 	s.objects[key] = o
 	w.Header().Set("ETag", strconv.Quote(o.etag))
+	if !s.NoAttestation && r.Header.Get("X-Amz-Checksum-Sha256") != "" {
+		w.Header().Set("X-Amz-Checksum-Sha256", o.checksum())
+	}
 }
 
 func (s *Server) get(w http.ResponseWriter, r *http.Request, key string) {

@@ -55,7 +55,7 @@ api_bind_addr = %q
 	program.Eventually(t, "Garage answers", func() bool {
 		return objects.List(t.Context(), "", "", true, func(objectstore.Object) error { return nil }) == nil
 	})
-	return bucket.New(objects, bucket.Options{Prefix: "lab"})
+	return bucket.New(objects, bucket.Options{Prefix: prefix})
 }
 
 func freeAddress(t *testing.T) string {

@@ -2,11 +2,12 @@ package store
 
 import (
 	"bytes"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,75 +29,109 @@ const (
 	accessKey  = "bundlewatch"
 	secretKey  = "secret-of-this-test"
 	region     = "us-east-1"
+	prefix     = "lab"
 )
 
-// gateway is a versitygw in front of a directory.
-type gateway struct {
-	t       *testing.T
+// software is a program that serves S3 in front of a directory, in which a directory is a bucket. $variable names it.
+type software struct {
+	name, variable string
+	command        func(program, address, dir string) *exec.Cmd
+}
+
+var (
+	versitygw = software{"versitygw", "BUNDLEWATCH_VERSITYGW", func(program, address, dir string) *exec.Cmd {
+		return exec.Command(program, "--port", address, "--access", accessKey, "--secret", secretKey, "--region", region, "--quiet", "posix", dir)
+	}}
+	minio = software{"MinIO", "BUNDLEWATCH_MINIO", func(program, address, dir string) *exec.Cmd {
+		cmd := exec.Command(program, "server", "--quiet", "--address", address, "--console-address", "127.0.0.1:0", dir)
+		cmd.Env = append(os.Environ(), "MINIO_ROOT_USER="+accessKey, "MINIO_ROOT_PASSWORD="+secretKey, "MINIO_UPDATE=off", "MINIO_BROWSER=off")
+		return cmd
+	}}
+)
+
+// server is a store that can be killed and started again.
+type server struct {
+	t *testing.T
+	software
 	program string
 	dir     string
 	address string
 	cmd     *exec.Cmd
 }
 
-// newGateway starts versitygw, which $BUNDLEWATCH_VERSITYGW names. Without it the test is skipped.
-func newGateway(t *testing.T) *gateway {
+// newServer starts a server with an empty bucket. The test is skipped where the program is not there.
+func newServer(t *testing.T, of software) *server {
 	t.Helper()
-	program := os.Getenv("BUNDLEWATCH_VERSITYGW")
-	if program == "" {
-		t.Skip("versitygw is not there: make store installs it, or name it in $BUNDLEWATCH_VERSITYGW")
+	path := os.Getenv(of.variable)
+	if path == "" {
+		t.Skipf("%s is not there: test/store/run.sh builds it, or name it in $%s", of.name, of.variable)
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	g := &gateway{t: t, program: program, dir: t.TempDir(), address: listener.Addr().String()}
-	require.NoError(t, listener.Close())
-	require.NoError(t, os.Mkdir(filepath.Join(g.dir, bucketName), 0o755))
-	g.start()
-	t.Cleanup(g.kill)
-	return g
+	s := &server{t: t, software: of, program: path, dir: t.TempDir(), address: freeAddress(t)}
+	require.NoError(t, os.Mkdir(filepath.Join(s.dir, bucketName), 0o755))
+	s.start()
+	t.Cleanup(s.kill)
+	s.ready()
+	return s
 }
 
-func (g *gateway) start() {
-	g.cmd = exec.Command(g.program, "--port", g.address, "--access", accessKey, "--secret", secretKey, "--region", region, "--quiet", "posix", g.dir)
-	require.NoError(g.t, g.cmd.Start())
-	program.Eventually(g.t, "the gateway answers", func() bool {
-		conn, err := net.Dial("tcp", g.address)
-		if err == nil {
-			conn.Close()
-		}
-		return err == nil
+func (s *server) start() {
+	s.cmd = s.command(s.program, s.address, s.dir)
+	require.NoError(s.t, s.cmd.Start())
+}
+
+// ready waits until it answers.
+func (s *server) ready() {
+	objects := s.objects(s.address)
+	program.Eventually(s.t, s.name+" answers", func() bool {
+		return objects.List(s.t.Context(), "", "", true, func(objectstore.Object) error { return nil }) == nil
 	})
 }
 
-func (g *gateway) kill() {
-	_ = g.cmd.Process.Kill()
-	_ = g.cmd.Wait()
+func (s *server) kill() {
+	_ = s.cmd.Process.Kill()
+	_ = s.cmd.Wait()
 }
 
-// client opens the bucket.
-func (g *gateway) client(partSize int64) *bucket.Bucket {
-	g.t.Helper()
-	objects, err := objectstore.Open(objectstore.Options{Endpoint: "http://" + g.address, Bucket: bucketName, Region: region, PathStyle: true, Credentials: g.keys()})
-	require.NoError(g.t, err)
-	g.t.Cleanup(objects.Close)
-	return bucket.New(objects, bucket.Options{Prefix: "lab", PartSize: partSize, Parallel: 4, Host: "test"})
+// objects opens the bucket at an address: that of the server, or of one in front of it.
+func (s *server) objects(address string) *objectstore.Client {
+	s.t.Helper()
+	c, err := objectstore.Open(objectstore.Options{Endpoint: "http://" + address, Bucket: bucketName, Region: region, PathStyle: true, Credentials: s.keys(),
+		Patience: objectstore.Patience{Tries: 1}})
+	require.NoError(s.t, err)
+	s.t.Cleanup(c.Close)
+	return c
 }
 
-func (g *gateway) keys() string {
-	path := filepath.Join(g.t.TempDir(), "keys")
-	require.NoError(g.t, os.WriteFile(path, fmt.Appendf(nil, "[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n", accessKey, secretKey), 0o600))
+func (s *server) bucket(address string) *bucket.Bucket {
+	s.t.Helper()
+	return bucket.New(s.objects(address), bucket.Options{Prefix: prefix, PartSize: bucket.MinPartSize, Parallel: 4, Host: "test"})
+}
+
+func (s *server) keys() string {
+	path := filepath.Join(s.t.TempDir(), "keys")
+	require.NoError(s.t, os.WriteFile(path, fmt.Appendf(nil, "[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n", accessKey, secretKey), 0o600))
 	return path
 }
 
-// age makes all that the gateway has older, by the times of its files.
-func (g *gateway) age(by time.Duration) {
-	then := time.Now().Add(-by)
-	require.NoError(g.t, filepath.WalkDir(g.dir, func(path string, _ os.DirEntry, err error) error {
-		if err != nil {
+// later returns the address of a proxy to the server, whose clock is ahead: what it says of the time is all that a sweep
+// knows of it.
+func (s *server) later(by time.Duration) string {
+	transport := &http.Transport{DisableCompression: true}
+	proxy := httptest.NewServer(&httputil.ReverseProxy{
+		Transport: transport,
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(&url.URL{Scheme: "http", Host: s.address})
+			r.Out.Host = r.In.Host // it is signed
+		},
+		ModifyResponse: func(r *http.Response) error {
+			now, err := http.ParseTime(r.Header.Get("Date"))
+			r.Header.Set("Date", now.Add(by).UTC().Format(http.TimeFormat))
 			return err
-		}
-		return os.Chtimes(path, then, then)
-	}))
+		},
+	})
+	s.t.Cleanup(transport.CloseIdleConnections)
+	s.t.Cleanup(proxy.Close)
+	return proxy.Listener.Addr().String()
 }
 
 // host is a daemon with an artifact directory of its own.
@@ -109,11 +144,12 @@ type host struct {
 	cmd    *exec.Cmd
 }
 
-func (g *gateway) newHost(name, root string) *host {
-	g.t.Helper()
-	h := &host{t: g.t, name: name, dir: g.t.TempDir()}
+// newHost makes a host that publishes what is below root into the store at an address.
+func (s *server) newHost(name, root, address string) *host {
+	s.t.Helper()
+	h := &host{t: s.t, name: name, dir: s.t.TempDir()}
 	h.config, h.log = filepath.Join(h.dir, "bundlewatch.toml"), filepath.Join(h.dir, "log")
-	require.NoError(g.t, os.WriteFile(h.config, fmt.Appendf(nil, `[artifacts]
+	require.NoError(s.t, os.WriteFile(h.config, fmt.Appendf(nil, `[artifacts]
 dir = "artifacts"
 
 [status]
@@ -129,14 +165,17 @@ rescan = "1s"
 a = "{run...}/a-{step}.pt"
 b = "{run...}/b-{step}.pt"
 
+[watch.payload]
+keep = "verbatim"
+
 [[store]]
 name = "lab"
 endpoint = "http://%s"
 bucket = %q
-prefix = "lab"
+prefix = %q
 credentials = %q
 part_size = "5MiB"
-`, root, g.address, bucketName, g.keys()), 0o644))
+`, root, address, bucketName, prefix, s.keys()), 0o644))
 	return h
 }
 
@@ -169,10 +208,4 @@ func (h *host) run(args ...string) string {
 	require.True(h.t, err == nil || errors.As(err, new(*exec.ExitError)))
 	require.NoError(h.t, err, "%v: %s", args, errs.String())
 	return out.String()
-}
-
-func random() string {
-	b := make([]byte, 4)
-	_, _ = rand.Read(b)
-	return hex.EncodeToString(b)
 }

@@ -1,45 +1,39 @@
 #!/usr/bin/env bash
 # Publishes to a real S3 server on loopback: versitygw, in front of a temporary directory. Four daemons publish the
-# same bundles while they and the server are killed at random.
+# same bundles while they and the server are killed at random. Skips, with a line that says why, where the server is not
+# there and cannot be built.
 #
-#   --if-there        skip where versitygw is not there, instead of building it, which takes minutes
-#   --all             with 200 bundles, and Garage, which must be refused, where it is in the PATH
-#   $BUNDLEWATCH_VERSITYGW   the program, in place of the one that is built into the cache
+#   --all   200 bundles, with MinIO as well, and Garage, which must be refused, where it is in the PATH
+#
+# $BUNDLEWATCH_VERSITYGW, $BUNDLEWATCH_MINIO and $BUNDLEWATCH_GARAGE name the programs; without them versitygw and MinIO are
+# built once, below the user's cache, which takes one to four minutes each.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+source test/goprogram.sh
 
-version=v1.8.0
-cache=${XDG_CACHE_HOME:-$HOME/.cache}/bundlewatch-suites/versitygw-$version
-if_there=no all=no
+seconds=240 all=no
 for arg in "$@"; do
   case $arg in
-    --if-there) if_there=yes ;;
-    --all) all=yes ;;
+    --all) all=yes seconds=900 ;;
     *) echo "unknown argument $arg" >&2; exit 64 ;;
   esac
 done
 
-skip() {
-  echo "SKIP: stores on a real server: $*"
-  exit 0
-}
+skipped() { echo "SKIP: stores on a real server: $*"; }
 
-gateway=${BUNDLEWATCH_VERSITYGW:-$(command -v versitygw || true)}
-if [ -z "$gateway" ] && [ -x "$cache/versitygw" ]; then
-  gateway=$cache/versitygw
-fi
-if [ -z "$gateway" ]; then
-  [ "$if_there" = no ] || skip "versitygw is not there; make store builds it, in two to four minutes, and keeps it in $cache"
-  echo "building versitygw $version into $cache"
-  log=$(mktemp)
-  trap 'rm -f "$log"' EXIT
-  GOBIN=$cache go install "github.com/versity/versitygw/cmd/versitygw@$version" >"$log" 2>&1 || skip "versitygw cannot be built: $(tail -n 1 "$log" | tr -cd '[:print:]')"
-  gateway=$cache/versitygw
+if ! gateway=$(go_program BUNDLEWATCH_VERSITYGW github.com/versity/versitygw/cmd/versitygw@v1.8.0 "$seconds"); then
+  skipped "$gateway"
+  exit 0
 fi
 export BUNDLEWATCH_VERSITYGW=$gateway BUNDLEWATCH_SLOW=1
 if [ "$all" = yes ]; then
   export BUNDLEWATCH_STORE_BUNDLES=${BUNDLEWATCH_STORE_BUNDLES:-200}
-  garage=${BUNDLEWATCH_GARAGE:-$(command -v garage || true)}
-  [ -z "$garage" ] || export BUNDLEWATCH_GARAGE=$garage
+  if minio=$(go_program BUNDLEWATCH_MINIO github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c "$seconds"); then
+    export BUNDLEWATCH_MINIO=$minio
+  else
+    skipped "$minio"
+  fi
+  export BUNDLEWATCH_GARAGE=${BUNDLEWATCH_GARAGE:-$(command -v garage || true)}
+  [ -n "$BUNDLEWATCH_GARAGE" ] || skipped "Garage is not there: cargo install garage --version 2.5.0 --locked, and name it in \$BUNDLEWATCH_GARAGE"
 fi
-go test -count=1 -timeout 20m ./test/store
+go test -count=1 -timeout 30m ./test/store
