@@ -78,14 +78,16 @@ func backlogText(d *status.Destination) string {
 	if d.Unchecked > 0 {
 		parts = append(parts, fmt.Sprintf("%d to ask for", d.Unchecked))
 	}
-	if d.Pending == 0 {
-		return strings.Join(append(parts, "none waits"), ", ")
+	switch {
+	case d.Pending > 0:
+		parts = append(parts, fmt.Sprintf("%d waiting (%s)", d.Pending, status.Size(d.PendingBytes)))
+	case d.Unchecked == 0:
+		parts = append(parts, "none waits")
 	}
-	parts = append(parts, fmt.Sprintf("%d waiting (%s)", d.Pending, status.Size(d.PendingBytes)))
 	if d.Oldest != nil {
 		parts = append(parts, fmt.Sprintf("the oldest since %s: %s %s", clock(&d.Oldest.Published), visible(d.Oldest.Watch), visible(d.Oldest.Key)))
 	}
-	if d.Rate > 0 {
+	if d.Rate > 0 && d.Pending > 0 {
 		parts = append(parts, fmt.Sprintf("%s/s, ETA %s", status.Size(d.Rate), lasting(d.ETA)))
 	}
 	return strings.Join(parts, ", ")

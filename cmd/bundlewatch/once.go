@@ -24,6 +24,12 @@ func runOnce(ctx context.Context, args []string) error {
 			return err
 		}
 		opts.Progress = newBar("packing")
+		bar, tell := newSendingBar(), opts.Emit
+		defer bar.End()
+		opts.Sending, opts.Emit = bar.Show, func(e daemon.Event) {
+			bar.Clear()
+			tell(e)
+		}
 		return daemon.Once(ctx, c, opts)
 	})
 }

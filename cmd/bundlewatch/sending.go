@@ -59,6 +59,13 @@ func (s *sendingBar) Show(all []status.Destination) {
 	s.bar.draw(fmt.Sprintf("%s to %s", count(bundles, "bundle"), strings.Join(names, ", ")), done, done+left, rate, eta)
 }
 
+// Clear wipes the line out, until it is shown again.
+func (s *sendingBar) Clear() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.clear()
+}
+
 // End wipes the line out. Nothing is drawn after it.
 func (s *sendingBar) End() {
 	s.mu.Lock()

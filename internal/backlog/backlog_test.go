@@ -377,6 +377,32 @@ func TestHolds(t *testing.T) {
 	})
 }
 
+// What is published while the destination cannot be asked is the oldest that it has not; what it may well have is not.
+func TestOldestOfAnOutage(t *testing.T) {
+	run(t, func(t *testing.T, w *world) {
+		w.publish("w", "r/1", 24*time.Hour, 100)
+		w.fail = func(string, shelf.Bundle) error { return errors.New("no route to host") }
+		w.start(Options{})
+		pass(time.Second)
+		s := w.b.Status()
+		require.Equal(t, 1, s.Unchecked)
+		require.Nil(t, s.Oldest)
+		w.b.Published(w.publish("w", "r/2", 0, 100))
+		pass(time.Hour)
+		w.b.Published(w.publish("w", "r/3", 0, 100))
+		pass(time.Second)
+		s = w.b.Status()
+		require.Equal(t, 3, s.Unchecked)
+		require.Equal(t, "r/2", s.Oldest.Key)
+		require.WithinDuration(t, w.begun.Add(time.Second), s.Oldest.Published, time.Second)
+		w.mu.Lock()
+		w.fail = nil
+		w.mu.Unlock()
+		pass(relist)
+		require.Nil(t, w.b.Status().Oldest)
+	})
+}
+
 // A destination that lost everything is told all again, and until then it holds nothing.
 func TestLost(t *testing.T) {
 	run(t, func(t *testing.T, w *world) {

@@ -31,6 +31,7 @@ type item struct {
 	told      string
 	at        time.Time
 	again     bool // it was published again while it was busy
+	fresh     bool // it was published since the start, so the destination hardly has it
 }
 
 type state int
@@ -122,7 +123,7 @@ func (q *queue) found(place string) {
 	it := q.items[place]
 	switch {
 	case it == nil:
-		it = &item{place: place, watch: watchOf(place), published: time.Now()}
+		it = &item{place: place, watch: watchOf(place), published: time.Now(), fresh: true}
 	case it.state == refused:
 		q.refusals--
 	default:
@@ -156,6 +157,22 @@ func (q *queue) listed(found []*item) {
 	}
 	slices.SortFunc(fresh, newer)
 	q.uncheckeds = append(q.uncheckeds, fresh...)
+}
+
+// oldest returns the first published of those that the destination has not, or, if it was not asked yet, hardly has; nil
+// for none.
+func (q *queue) oldest() (first *item) {
+	if n := len(q.unsents); n > 0 {
+		first = q.unsents[n-1]
+	}
+	for _, of := range [][]*item{q.uncheckeds, q.checking} {
+		for _, it := range of {
+			if it.fresh && it.state <= checking && (first == nil || newer(first, it) < 0) {
+				first = it
+			}
+		}
+	}
+	return first
 }
 
 func (q *queue) takeUnchecked() *item {

@@ -1,9 +1,11 @@
 package backlog
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/bundlewatch/bundlewatch/internal/shelf"
@@ -24,9 +26,8 @@ func (b *Backlog) Status() status.Destination {
 	if d, ok := b.dest.(interface{ Probed() *status.Probe }); ok {
 		s.Probe = d.Probed()
 	}
-	if n := len(b.queue.unsents); n > 0 {
-		oldest := b.queue.unsents[n-1]
-		s.Oldest = &status.Unsent{Watch: oldest.watch, Key: oldest.key, Published: oldest.published}
+	if it := b.queue.oldest(); it != nil {
+		s.Oldest = &status.Unsent{Watch: it.watch, Key: cmp.Or(it.key, strings.TrimPrefix(it.place, it.watch+"/")), Published: it.published.Round(0)}
 	}
 	left := b.queue.bytes
 	for _, it := range b.queue.unsents {

@@ -190,8 +190,8 @@ func destinationConditions(t *status.Destination, limits config.Alerts, now time
 		add(status.AlertDestinationDown, "it cannot be used: %s", status.Plain(t.Error))
 	}
 	if t.Oldest != nil && now.Sub(t.Oldest.Published) >= limits.DestinationBehind {
-		add(status.AlertDestinationBehind, "%s %s was published %s and is not there; %d bundles (%s) wait", t.Oldest.Watch, status.Plain(t.Oldest.Key),
-			t.Oldest.Published.Format(time.RFC3339), t.Pending, status.Size(t.PendingBytes))
+		add(status.AlertDestinationBehind, "%s %s was published %s and is not known to be there; %d bundles (%s) wait, %d are to be asked for", t.Oldest.Watch,
+			status.Plain(t.Oldest.Key), t.Oldest.Published.Format(time.RFC3339), t.Pending, status.Size(t.PendingBytes), t.Unchecked)
 	}
 	if t.Conflicts > 0 {
 		add(status.AlertDestinationConflict, "it holds other content under the names of %d bundles", t.Conflicts)

@@ -269,7 +269,7 @@ func TestDestinationConditions(t *testing.T) {
 			map[status.AlertName]string{status.AlertDestinationClass: "nothing is sent there: class C: replaced; all won"}},
 		{"class that is accepted", status.Destination{Probe: &status.Probe{Class: status.ClassC, Lacks: []string{"replaced"}}}, nil},
 		{"behind", status.Destination{Pending: 3, PendingBytes: 2048, Oldest: &status.Unsent{Watch: "w", Key: "r/1", Published: *ago(2 * time.Hour)}},
-			map[status.AlertName]string{status.AlertDestinationBehind: "w r/1 was published " + ago(2*time.Hour).Format(time.RFC3339) + " and is not there; 3 bundles (2.0 KiB) wait"}},
+			map[status.AlertName]string{status.AlertDestinationBehind: "w r/1 was published " + ago(2*time.Hour).Format(time.RFC3339) + " and is not known to be there; 3 bundles (2.0 KiB) wait, 0 are to be asked for"}},
 		{"conflict", status.Destination{Conflicts: 2, Refused: 1}, map[status.AlertName]string{status.AlertDestinationConflict: "it holds other content under the names of 2 bundles"}},
 	} {
 		c.of.Name = "lab"

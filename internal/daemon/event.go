@@ -158,7 +158,7 @@ type Options struct {
 	Emit func(Event)
 	// Progress may be nil.
 	Progress Progress
-	// Sending is told several times a second what the destinations do, while a drain sends. It may be nil.
+	// Sending is told several times a second what the destinations do, while a drain or a pass sends. It may be nil.
 	Sending func([]status.Destination)
 	// Now is the clock; time.Now when nil.
 	Now func() time.Time

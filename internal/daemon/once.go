@@ -56,7 +56,7 @@ func Once(ctx context.Context, c *config.Config, opts Options) (err error) {
 	if opts.NoSend {
 		return nil
 	}
-	return sendOnce(ctx, targets(c, opts.Tool), c.Artifacts.Dir, paths, emit)
+	return sendOnce(ctx, targets(c, opts.Tool), c.Artifacts.Dir, paths, opts)
 }
 
 // Check tells what matches, which sets are complete and what the others wait for. It changes nothing.

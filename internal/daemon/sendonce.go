@@ -13,7 +13,7 @@ import (
 
 // sendOnce brings the bundles at paths below dir to the destinations that take them, and tells of each that did not get
 // there. A destination that fails all the time is waited for as long as an outage.
-func sendOnce(ctx context.Context, all []target, dir string, paths []string, emit func(Event)) error {
+func sendOnce(ctx context.Context, all []target, dir string, paths []string, opts Options) error {
 	if len(all) == 0 || len(paths) == 0 {
 		return nil
 	}
@@ -25,8 +25,9 @@ func sendOnce(ctx context.Context, all []target, dir string, paths []string, emi
 	tell := func(e Event) {
 		mu.Lock()
 		defer mu.Unlock()
-		emit(e)
+		opts.Emit(e)
 	}
+	var working destinations
 	var group sync.WaitGroup
 	for _, t := range all {
 		var places []string
@@ -41,24 +42,32 @@ func sendOnce(ctx context.Context, all []target, dir string, paths []string, emi
 			}
 		}
 		if len(places) > 0 {
-			group.Go(func() { sendTo(ctx, t, s, places, tell) })
+			to := passSender(t, s, places, tell)
+			working.senders = append(working.senders, to)
+			group.Go(func() { to.sendAll(ctx, s.Dir(), tell) })
 		}
 	}
+	end := opts.follow(working.show)
 	group.Wait()
+	end()
 	if ctx.Err() != nil {
 		return fmt.Errorf("stopped before all bundles were sent: %w", ctx.Err())
 	}
 	return nil
 }
 
-func sendTo(ctx context.Context, t target, s *shelf.Shelf, places []string, tell func(Event)) {
-	working, stop := context.WithCancel(ctx)
-	defer stop()
-	to := &sender{target: t, stop: stop, done: make(chan struct{}), Backlog: newBacklog(t, s, places, func(e Event) {
+// passSender sends some places for a pass.
+func passSender(t target, s *shelf.Shelf, places []string, tell func(Event)) *sender {
+	return &sender{target: t, done: make(chan struct{}), Backlog: newBacklog(t, s, places, func(e Event) {
 		if e.Kind == Sent || e.Kind == Unsendable { // of a failure each bundle tells that did not go for it
 			tell(e)
 		}
 	})}
+}
+
+func (to *sender) sendAll(ctx context.Context, dir string, tell func(Event)) {
+	working, stop := context.WithCancel(ctx)
+	defer stop()
 	go func() {
 		defer close(to.done)
 		to.Run(working)
@@ -73,11 +82,11 @@ func sendTo(ctx context.Context, t target, s *shelf.Shelf, places []string, tell
 	case <-time.After(lastSend): // what hangs loses nothing
 	}
 	if err != nil {
-		tell(Event{Kind: Unsent, Destination: t.name, Reason: fmt.Sprintf("it is not known what %s does not hold yet: %v", t.name, err)})
+		tell(Event{Kind: Unsent, Destination: to.name, Reason: fmt.Sprintf("it is not known what %s does not hold yet: %v", to.name, err)})
 	}
 	for _, b := range left {
 		if !b.Final {
-			tell(Event{Kind: Unsent, Destination: t.name, Watch: b.Watch, Key: b.Key, Path: filepath.Join(s.Dir(), filepath.FromSlash(b.Place)), Reason: notSent(t.name, b)})
+			tell(Event{Kind: Unsent, Destination: to.name, Watch: b.Watch, Key: b.Key, Path: filepath.Join(dir, filepath.FromSlash(b.Place)), Reason: notSent(to.name, b)})
 		}
 	}
 }

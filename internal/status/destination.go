@@ -21,7 +21,8 @@ type Destination struct {
 	Unchecked    int   `json:"unchecked"`
 	Pending      int   `json:"pending"` // bundles that the destination has not
 	PendingBytes int64 `json:"pending_bytes"`
-	// Oldest is the one of these that was published first.
+	// Oldest is the one of these that was published first; also one that was published since the start and of which the
+	// destination could not be asked yet.
 	Oldest    *Unsent   `json:"oldest_pending,omitempty"`
 	Sending   []Sending `json:"sending,omitempty"`
 	Rate      int64     `json:"bytes_per_second"` // over the last half minute
