@@ -1,115 +1,214 @@
 package main
 
 import (
+	"bufio"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
+	"syscall"
 	"time"
+
+	"github.com/bundlewatch/bundlewatch/test/torchfile"
 )
 
 // scan compares the first listing of a large tree with find, and shows what watching it costs.
 func (b *bench) scan() error {
-	dirs := 10_000
+	leaves := 10_000
 	if b.full {
-		dirs = 100_000
+		leaves = 100_000
 	}
 	root := filepath.Join(b.dir, "tree")
-	if err := plant(root, dirs); err != nil {
-		return err
-	}
-	b.printf("\n| %d directories, %d files | median of %d | find = 1 |\n|---|---:|---:|\n", dirs, 10*dirs, b.runs)
-	var find, ready []time.Duration
-	var rss int64
-	var idle float64
-	for round := range b.runs {
-		took, err := timed(exec.Command("find", root, "-type", "f", "-fprintf", "/dev/null", "x"))
-		if err != nil {
-			return err
-		}
-		find = append(find, took)
-		took, memory, share, err := b.watchTree(root, round == b.runs-1)
-		if err != nil {
-			return err
-		}
-		ready, rss, idle = append(ready, took), memory, share
-	}
-	base := middle(find)
-	b.printf("| find -type f | %.2f s | 1.00 |\n", base.Seconds())
-	b.printf("| bundlewatch run, until ready | %.2f s | %.2f |\n", middle(ready).Seconds(), float64(middle(ready))/float64(base))
-	empty, err := b.emptyRSS()
+	dirs, err := plant(root, leaves)
 	if err != nil {
 		return err
 	}
-	b.printf("\nResident memory: %s, of which %s with an empty root: %d bytes for each directory. Idle: %.3f %% of a core.\n",
-		mib(rss), mib(empty), (rss-empty)/int64(dirs), 100*idle)
+	empty, err := b.watchTree(filepath.Join(b.dir, "empty"), "a-{epoch}.ckpt", 0)
+	if err != nil {
+		return err
+	}
+	b.printf("\n| %d directories, %d files | until ready: CPU | clock | CPU of find = 1 | resident | bytes for each directory | idle |\n|---|---:|---:|---:|---:|---:|---:|\n",
+		dirs, 10*leaves)
+	find, err := b.findTree(root)
+	if err != nil {
+		return err
+	}
+	b.printf("| find -type f | %.2f s | %.2f s | 1.00 | | | |\n", find.cpu, find.clock)
+	for _, r := range []struct{ what, matching string }{
+		{"bundlewatch run, no file matches", "none-{epoch}.ckpt"},
+		{fmt.Sprintf("bundlewatch run, %d files match", leaves/10), "a-{epoch}.ckpt"},
+	} {
+		if err := b.watchTimes(root, r.what, r.matching, dirs, find, empty); err != nil {
+			return err
+		}
+	}
+	if err := b.otherWatchers(root, dirs, find); err != nil {
+		return err
+	}
+	if err := b.polling(root); err != nil {
+		return err
+	}
 	return os.RemoveAll(root)
 }
 
-// plant makes a tree of so many directories with ten files each, one of which looks like a member of a set.
-func plant(root string, dirs int) error {
-	for i := range dirs {
-		dir := filepath.Join(root, fmt.Sprintf("project%02d/run%04d/logs%d", i%50, i/50/10, i%10))
-		if err := os.MkdirAll(dir, 0o755); err != nil {
+// idleWindow is for how long watchers are looked at while nothing happens, and settleDown what they get before that.
+const (
+	idleWindow = 60 * time.Second
+	settleDown = 5 * time.Second
+)
+
+// watching is what it costs to watch a tree: until it is watched, then in memory, and as a share of a core.
+type watching struct {
+	cpu, clock float64
+	rss        int64
+	idle       float64
+}
+
+func (b *bench) findTree(root string) (watching, error) {
+	var cpu, clock []float64
+	for range b.runs {
+		begin := time.Now()
+		cmd := exec.Command("find", root, "-type", "f", "-fprintf", "/dev/null", "x")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return watching{}, fmt.Errorf("%w\n%s", err, out)
+		}
+		cpu = append(cpu, (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds())
+		clock = append(clock, time.Since(begin).Seconds())
+	}
+	return watching{cpu: middle(cpu), clock: middle(clock)}, nil
+}
+
+// watchTimes prints a row: the median of several starts, and what the last one costs then.
+func (b *bench) watchTimes(root, what, matching string, dirs int, find, empty watching) error {
+	var cpu, clock []float64
+	var last watching
+	for round := range b.runs {
+		window := time.Duration(0)
+		if round == b.runs-1 {
+			window = idleWindow
+		}
+		w, err := b.watchTree(root, matching, window)
+		if err != nil {
 			return err
 		}
-		for f := range 10 {
-			name := fmt.Sprintf("events.%d.%d", i, f)
-			if f == 0 {
-				name = fmt.Sprintf("a-%d.ckpt", i)
-			}
-			if err := os.WriteFile(filepath.Join(dir, name), nil, 0o644); err != nil {
-				return err
-			}
-		}
+		cpu, clock, last = append(cpu, w.cpu-empty.cpu), append(clock, w.clock), w
 	}
+	b.printf("| %s | %.2f s | %.2f s | %.2f | %s | %d | %.3f %% |\n", what, middle(cpu), middle(clock), middle(cpu)/find.cpu, mib(last.rss),
+		(last.rss-empty.rss)/int64(dirs), 100*last.idle)
 	return nil
 }
 
-func timed(cmd *exec.Cmd) (time.Duration, error) {
-	begin := time.Now()
-	out, err := cmd.CombinedOutput()
+// plant makes a tree with so many directories at its leaves, each with ten files; in every tenth one, one looks like a
+// member of a set. It returns how many directories there are.
+func plant(root string, leaves int) (dirs int, err error) {
+	checkpoint, err := (&torchfile.Checkpoint{State: []torchfile.Tensor{torchfile.Random("w", 1024, 1)}}).Bytes()
 	if err != nil {
-		return 0, fmt.Errorf("%w\n%s", err, out)
-	}
-	return time.Since(begin), nil
-}
-
-// watchTree starts a daemon and returns how long it took to be ready, its memory then, and, if asked for, which
-// share of a core it takes when nothing happens.
-func (b *bench) watchTree(root string, measureIdle bool) (took time.Duration, rss int64, idle float64, err error) {
-	if err := os.WriteFile(filepath.Join(b.dir, "scan.toml"), fmt.Appendf(nil, config, root, "1s"), 0o644); err != nil {
-		return 0, 0, 0, err
-	}
-	begin := time.Now()
-	d, err := b.startDaemon(filepath.Join(b.dir, "scan.toml"))
-	if err != nil {
-		return 0, 0, 0, err
-	}
-	if err := d.ready(); err != nil {
-		return 0, 0, 0, err
-	}
-	took, rss = time.Since(begin), d.rss()
-	if measureIdle {
-		time.Sleep(5 * time.Second) // until what the start left to do is done
-		before, window := d.cpu(), 30*time.Second
-		time.Sleep(window)
-		rss, idle = d.rss(), (d.cpu()-before)/window.Seconds()
-	}
-	return took, rss, idle, d.stop()
-}
-
-func (b *bench) emptyRSS() (int64, error) {
-	root := filepath.Join(b.dir, "empty")
-	if err := os.Mkdir(root, 0o755); err != nil {
 		return 0, err
 	}
-	_, rss, _, err := b.watchTree(root, false)
-	return rss, err
+	for i := range leaves {
+		dir := filepath.Join(root, fmt.Sprintf("project%02d/run%04d/logs%d", i%50, i/500, i/50%10))
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return 0, err
+		}
+		for f := range 10 {
+			name, content := fmt.Sprintf("events.%d.%d", i, f), []byte(nil)
+			if f == 0 && i%10 == 0 {
+				name, content = fmt.Sprintf("a-%d.ckpt", i), checkpoint
+			}
+			if err := os.WriteFile(filepath.Join(dir, name), content, 0o644); err != nil {
+				return 0, err
+			}
+		}
+	}
+	projects, runs := min(50, leaves), (leaves+9)/10
+	return 1 + projects + runs + leaves, nil
 }
 
-func middle(all []time.Duration) time.Duration {
+const scanConfig = `[artifacts]
+dir = "out"
+[[watch]]
+name = "w"
+root = %q
+settle = "1s"
+[watch.members]
+a = "{run...}/%s"
+b = "{run...}/b-{epoch}.ckpt"
+`
+
+// watchTree starts a daemon, and looks at it for a while after it is ready.
+func (b *bench) watchTree(root, matching string, window time.Duration) (watching, error) {
+	if err := os.MkdirAll(root, 0o755); err != nil {
+		return watching{}, err
+	}
+	config := filepath.Join(b.dir, "scan.toml")
+	if err := os.WriteFile(config, fmt.Appendf(nil, scanConfig, root, matching), 0o644); err != nil {
+		return watching{}, err
+	}
+	begin := time.Now()
+	d, err := b.startDaemon(config)
+	if err != nil {
+		return watching{}, err
+	}
+	if err := d.ready(); err != nil {
+		return watching{}, err
+	}
+	w := watching{cpu: d.cpu(), clock: time.Since(begin).Seconds()}
+	time.Sleep(settleDown)
+	before := d.cpu()
+	time.Sleep(window)
+	w.rss = d.rss()
+	if window > 0 {
+		w.idle = (d.cpu() - before) / window.Seconds()
+	}
+	return w, d.stop()
+}
+
+// otherWatchers prints what inotifywait and a loop around find cost.
+func (b *bench) otherWatchers(root string, dirs int, find watching) error {
+	if _, err := exec.LookPath("inotifywait"); err == nil {
+		cmd := exec.Command("inotifywait", "-m", "-r", "-e", "close_write", root)
+		tells, err := cmd.StderrPipe()
+		if err != nil {
+			return err
+		}
+		begin := time.Now()
+		if err := cmd.Start(); err != nil {
+			return err
+		}
+		for lines := bufio.NewScanner(tells); lines.Scan() && !strings.Contains(lines.Text(), "Watches established"); {
+		}
+		d := &daemon{cmd: cmd}
+		w := watching{cpu: d.cpu(), clock: time.Since(begin).Seconds(), rss: d.rss()}
+		time.Sleep(idleWindow)
+		w.idle = (d.cpu() - w.cpu) / idleWindow.Seconds()
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		b.printf("| inotifywait -m -r | %.2f s | %.2f s | %.2f | %s | %d | %.3f %% |\n", w.cpu, w.clock, w.cpu/find.cpu, mib(w.rss), w.rss/int64(dirs), 100*w.idle)
+	} else {
+		b.printf("| inotifywait -m -r | not installed | | | | | |\n")
+	}
+	loop := exec.Command("sh", "-c", fmt.Sprintf(`timeout %d sh -c 'while sleep 1; do find "$0" -name "a-*.ckpt" -newer "$0" >/dev/null; done' "$1"`, int(idleWindow.Seconds())), "sh", root)
+	_ = loop.Run() // it is ended by timeout
+	use := loop.ProcessState.SysUsage().(*syscall.Rusage)
+	share := float64(use.Utime.Nano()+use.Stime.Nano()) / float64(idleWindow.Nanoseconds())
+	b.printf("| a poller: find every second | | | | | | %.1f %% |\n", 100*share)
+	return nil
+}
+
+// polling prints the table of bench/polling: what listing costs alone, and a pass over what is polled.
+func (b *bench) polling(root string) error {
+	cmd := exec.Command("go", "run", "./bench/polling", "-root", root)
+	out, err := cmd.Output()
+	if err != nil {
+		return fmt.Errorf("bench/polling: %w", err)
+	}
+	b.printf("\n%s", out)
+	return nil
+}
+
+func middle[T ~int64 | ~float64](all []T) T {
 	slices.Sort(all)
 	return all[(len(all)-1)/2]
 }

@@ -15,6 +15,25 @@ const (
 	usualInUse  = 38 << 20 // bytes of the heap: with more in use, collecting again and again would be in vain
 )
 
+// startGrowth is the growth, in per cent, while the daemon lists its roots for the first time. What it learns then is kept, so that
+// collecting often frees little.
+const startGrowth = 50
+
+// roomToStart sets the limits for a start; saveMemoryAgain ends that.
+func roomToStart() {
+	debug.SetGCPercent(startGrowth)
+	debug.SetMemoryLimit(math.MaxInt64)
+}
+
+// saveMemoryAgain sets the limits as saveMemory does, and gives back what the start does not need any more.
+func saveMemoryAgain() {
+	debug.SetGCPercent(growth)
+	if heapInUse() <= usualInUse {
+		debug.SetMemoryLimit(usualMemory)
+	}
+	debug.FreeOSMemory()
+}
+
 // saveMemory sets the limits, and lifts that of usualMemory whenever more is in use.
 func saveMemory() {
 	debug.SetGCPercent(growth)

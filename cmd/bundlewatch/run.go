@@ -45,8 +45,10 @@ func runDaemon(ctx context.Context, args []string) error {
 		Load:    func() (*config.Config, error) { return load(c.Path) },
 		Reload:  reloads(),
 		Shown:   true,
+		Listed:  saveMemoryAgain,
 		AtStop:  atStop,
 	}
+	roomToStart()
 	if err := d.Run(ctx, c); err != nil {
 		log.Error().Err(err).Msg("cannot go on")
 		return &loggedError{err}

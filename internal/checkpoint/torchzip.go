@@ -225,7 +225,7 @@ func (s *summed) ReadAt(b []byte, offset int64) (int, error) {
 
 // whole reads on to the end, and returns the CRC-32 of all.
 func (s *summed) whole(size int64) (uint32, error) {
-	buffer := make([]byte, 64<<10)
+	buffer := make([]byte, min(max(size-s.end, 0), 64<<10))
 	for s.end < size {
 		part := buffer[:min(size-s.end, int64(len(buffer)))]
 		if n, err := s.ReadAt(part, s.end); n < len(part) {

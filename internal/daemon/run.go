@@ -26,6 +26,8 @@ type Daemon struct {
 	Reload <-chan struct{}
 	// Shown makes the daemon answer `bundlewatch status` and, where the config says so, HTTP.
 	Shown bool
+	// Listed is called when every root was listed, at the start and after a reload; nil for nothing.
+	Listed func()
 	// AtStop is for how long it drains when it is told to stop; 0 to stop at once.
 	AtStop time.Duration
 

@@ -57,6 +57,9 @@ func (d *Daemon) becomeReady() {
 	d.ready = true
 	d.Log.Info().Int("watches", len(d.config.Watches)).Msg("ready: every root was listed")
 	d.systemd.ready(d.show().Summary, d.now())
+	if d.Listed != nil {
+		go d.Listed()
+	}
 }
 
 // turn does what time alone asks for.

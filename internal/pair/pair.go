@@ -40,7 +40,7 @@ type Member[M any] struct {
 	Refused bool
 	Value   M
 
-	role string
+	role int32 // its position among the roles
 }
 
 // Table holds the sets of one watch: M is what is kept with a member, S with a set. It is not safe for
@@ -107,6 +107,11 @@ func (t *Table[M, S]) match(r Role, path string) (Hit, bool) {
 	return Hit{}, false
 }
 
+// index returns the position of a role among the roles, -1 when there is no such role.
+func (t *Table[M, S]) index(role string) int32 {
+	return int32(slices.IndexFunc(t.roles, func(r Role) bool { return r.Name == role }))
+}
+
 // Roles returns the roles that need a file, in the order of the config.
 func (t *Table[M, S]) Roles() []Role { return t.roles }
 
@@ -118,7 +123,7 @@ func (t *Table[M, S]) Put(h Hit, m *Member[M], now time.Time) *Set[M, S] {
 		s = &Set[M, S]{Key: h.Captures.KeyOf(t.names), Captures: h.Captures, Since: now, table: t, id: id}
 		t.sets[id] = s
 	}
-	m.role = h.Role
+	m.role = t.index(h.Role)
 	s.candidates = slices.DeleteFunc(s.candidates, func(old *Member[M]) bool { return old.role == m.role && old.Path == m.Path })
 	s.candidates = append(s.candidates, m)
 	slices.SortFunc(s.candidates, func(a, b *Member[M]) int {
@@ -185,8 +190,9 @@ type Set[M, S any] struct {
 
 // Member returns the candidate for a role that counts: the newest. It is nil when there is none.
 func (s *Set[M, S]) Member(role string) *Member[M] {
+	position := s.table.index(role)
 	for _, m := range s.candidates {
-		if m.role == role {
+		if m.role == position {
 			return m
 		}
 	}
@@ -195,8 +201,9 @@ func (s *Set[M, S]) Member(role string) *Member[M] {
 
 // Candidate returns the candidate for a role that has this path, or nil.
 func (s *Set[M, S]) Candidate(role, path string) *Member[M] {
+	position := s.table.index(role)
 	for _, m := range s.candidates {
-		if m.role == role && m.Path == path {
+		if m.role == position && m.Path == path {
 			return m
 		}
 	}
@@ -205,7 +212,8 @@ func (s *Set[M, S]) Candidate(role, path string) *Member[M] {
 
 // Candidates returns all candidates for a role, newest first.
 func (s *Set[M, S]) Candidates(role string) []*Member[M] {
-	return slices.DeleteFunc(slices.Clone(s.candidates), func(m *Member[M]) bool { return m.role != role })
+	position := s.table.index(role)
+	return slices.DeleteFunc(slices.Clone(s.candidates), func(m *Member[M]) bool { return m.role != position })
 }
 
 // Older returns the paths of the candidates for a role that are passed over, newest first.

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"strings"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -156,7 +157,7 @@ func changedLongAgo(st Stat, on *mount, now time.Time) bool {
 }
 
 func (o *owner) entries(ctx context.Context, d *dir, fd int) error {
-	prefix := d.join("")
+	o.path = append(o.path[:0], d.join("")...)
 	for batch := 0; ctx.Err() == nil; batch++ {
 		if batch > 1 {
 			o.enter("list", d, "")
@@ -174,7 +175,7 @@ func (o *owner) entries(ctx context.Context, d *dir, fd int) error {
 			var kind byte
 			name, kind, entries = nextDirent(entries)
 			if string(name) != "." && string(name) != ".." {
-				o.entry(d, fd, prefix, name, kind)
+				o.entry(d, fd, name, kind)
 			}
 		}
 	}
@@ -182,19 +183,21 @@ func (o *owner) entries(ctx context.Context, d *dir, fd int) error {
 }
 
 // entry takes an entry of a listing of d, which is open as fd.
-func (o *owner) entry(d *dir, fd int, prefix string, name []byte, kind byte) {
-	rel := prefix + string(name)
-	wanted := o.opts.Want(rel)
+func (o *owner) entry(d *dir, fd int, name []byte, kind byte) {
+	prefix := len(o.path)
+	o.path = append(o.path, name...)
+	wanted := o.opts.Want(unsafe.String(unsafe.SliceData(o.path), len(o.path))) // a million names, and few are wanted
+	o.path = o.path[:prefix]
 	switch {
 	case wanted, kind == unix.DT_UNKNOWN:
-		base := rel[len(prefix):]
+		base := string(name)
 		o.chain.ops++
 		// A name that vanished is left for sweep.
 		if st, _, err := statAt(fd, base, d.mount.statFlags()); err == nil {
 			o.place(d, base, st)
 		}
 	case kind == unix.DT_DIR:
-		o.known(d, rel[len(prefix):])
+		o.known(d, string(name))
 	}
 }
 

@@ -72,7 +72,7 @@ type Options struct {
 	// Root is the directory to watch. It may be a symbolic link, and it may be missing for now.
 	Root string
 	// Want tells whether the file of this slash separated path below Root is of interest. It is called
-	// often, from one goroutine, and must not block.
+	// often, from one goroutine, and must neither block nor keep rel, whose bytes are written over.
 	Want func(rel string) bool
 	// Source is how changes are noticed.
 	Source Source

@@ -35,6 +35,7 @@ type owner struct {
 	pulse       *pulse
 	began       time.Time
 	buffer      [listBuffer]byte
+	path        []byte // of the entry that is looked at
 
 	// tree and top are nil while the root is gone, for the reason in lost.
 	tree  *tree
