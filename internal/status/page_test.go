@@ -40,7 +40,7 @@ func TestStatusPageIsComplete(t *testing.T) {
 		}
 	}
 	visit(reflect.TypeFor[Snapshot]())
-	require.Len(t, seen, 26)
+	require.Len(t, seen, 27)
 	for _, state := range States {
 		require.Contains(t, string(page), "| `"+string(state)+"` |")
 	}
