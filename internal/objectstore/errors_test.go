@@ -129,6 +129,25 @@ func TestStalledCallIsGivenUp(t *testing.T) {
 	require.ErrorIs(t, err, ErrStalled)
 }
 
+// Each stall is a long wait, so what stalls is tried twice and not more.
+func TestStallsAreTriedTwice(t *testing.T) {
+	s, c := serve(t, func(o *Options) { o.Patience.Stall = 20 * time.Millisecond; o.Patience.Tries = 6 })
+	s.Suffer(objectserver.Stalls)
+	_, _, err := c.Get(t.Context(), "k", 10)
+	require.ErrorIs(t, err, ErrStalled)
+	require.ErrorContains(t, err, "20ms")
+	require.Equal(t, 2, s.Count())
+}
+
+// Waiting for the limit of our own is no stall.
+func TestOwnPaceIsNoStall(t *testing.T) {
+	const stall = 2 * time.Second
+	const more = 32 << 10 // what is read at once beyond the burst
+	limit := rate.NewLimiter(rate.Limit(more/(stall+time.Second).Seconds()), most)
+	_, c := serve(t, func(o *Options) { o.Rate, o.Patience.Stall, o.Patience.Tries = limit, stall, 1 })
+	require.NoError(t, put(t, c, "k", Bytes(make([]byte, most+more)), true))
+}
+
 func TestKeysThatChangedAreReadAgain(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "credentials")
 	write := func(id string) {

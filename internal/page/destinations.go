@@ -20,6 +20,7 @@ type destinationView struct {
 	ProbedAt   *moment
 	Lacks      string
 	Clocks     string // they differ
+	SweptAt    *moment
 	Unsendable folded[unsendableView]
 }
 
@@ -50,6 +51,9 @@ func viewDestination(d *status.Destination, now time.Time) destinationView {
 	if d.Probe != nil {
 		v.ProbedAt, v.Lacks = at(now, d.Probe.At), strings.Join(d.Probe.Lacks, "; ")
 		v.Clocks = status.ClockText(d.Probe.ClockAhead)
+	}
+	if d.Sweeps != nil {
+		v.SweptAt = atPointer(now, d.Sweeps.Last)
 	}
 	v.Unsendable = fold(d.Refusals, func(u status.Unsendable) unsendableView {
 		if u.Conflict {

@@ -78,6 +78,7 @@ func busy(text string) *status.Snapshot {
 				Oldest:  &status.Unsent{Watch: "w", Key: "oldest " + text, Published: then},
 				Sending: []status.Sending{{Watch: "w", Key: "goes " + text, Bytes: 40, Total: 100}},
 				Probe:   &status.Probe{Class: status.ClassB, At: then, Lacks: []string{"it lacks " + text, "and more"}},
+				Sweeps:  &status.Sweeps{Objects: 4, Bytes: 6 << 20, Failures: 1, Last: &then, Error: "sweep " + text},
 				Error:   "error " + text, Since: &then, Retry: new(noon.Add(2 * time.Minute)), Conflicts: 1, Refused: 1,
 				Refusals: []status.Unsendable{{Watch: "w", Key: "taken " + text, Conflict: true, Reason: "digests " + text, At: then}, {Watch: "w", Key: "hurt", Reason: "damaged", At: then}}},
 			{Name: "hub", Kind: "oci", Address: "registry.example/m", Listed: true},

@@ -111,7 +111,7 @@ func TestFrontPageShowsEverything(t *testing.T) {
 		"9 known, 5 published, 3 waiting, 1 packing", "reason x", "/t/reports/x", "root gone", "why x", "1.0 GiB", "75 %", "must stay free", "alert x", ">stalled<", "growing by 3.0 GiB a day, 1.2 days until less than the floor is free",
 		"lab x", "s3://b/x", ">fails<", "error x", ", tried again in 2 min", "3 bundles, 5.0 GiB; 1\u202f200 to be asked for; not every bundle was looked at yet", "oldest x", "20.0 MiB/s, 4 min 9 s to go",
 		"7 bundles, 9.0 MiB since the start; 2 failed attempts", "1 conflict, 1 refused", "B: <bdi>it lacks x; and more</bdi>", "last probe", "taken x", "digests x", ">conflict<", ">refused<", "damaged",
-		`<progress max="100" value="40" aria-label="Sending goes x">40 %</progress>`, ">has all<", ">behind<", "none yet",
+		`<progress max="100" value="40" aria-label="Sending goes x">40 %</progress>`, "4 objects, 6.0 MiB since the start; the last sweep", "sweep x", ">has all<", ">behind<", "none yet",
 		`<noscript><meta http-equiv="refresh" content="10"></noscript>`, `<html lang="en">`, `<main id="main">`,
 	} {
 		require.Contains(t, text, want)
