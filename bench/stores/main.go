@@ -37,6 +37,7 @@ func run(ctx context.Context, args []string) error {
 		set.IntVar(&u.large, "large", 2, "bundles of 1 GiB")
 		set.IntVar(&u.small, "small", 1000, "bundles of some KiB")
 		set.IntVar(&u.runs, "runs", 3, "times that each command is run")
+		set.BoolVar(&u.keepAlive, "keep-alive", false, "let versitygw keep connections open, as most stores do and it does not by itself")
 		_ = set.Parse(args[1:])
 		return u.run(ctx)
 	case "simulate":

@@ -30,6 +30,7 @@ const (
 type upload struct {
 	dir                string
 	large, small, runs int
+	keepAlive          bool
 
 	program, address string
 	gateway          *exec.Cmd
@@ -78,7 +79,11 @@ func (u *upload) startGateway() error {
 	if err := os.MkdirAll(filepath.Join(u.dir, "store", "bundles"), 0o755); err != nil {
 		return err
 	}
-	u.gateway = exec.Command(program, "--port", u.address, "--access", accessKey, "--secret", secretKey, "--quiet", "posix", filepath.Join(u.dir, "store"))
+	args := []string{"--port", u.address, "--access", accessKey, "--secret", secretKey, "--quiet"}
+	if u.keepAlive {
+		args = append(args, "--keep-alive")
+	}
+	u.gateway = exec.Command(program, append(args, "posix", filepath.Join(u.dir, "store"))...)
 	if err := u.gateway.Start(); err != nil {
 		return fmt.Errorf("start versitygw: %w", err)
 	}
