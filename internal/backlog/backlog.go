@@ -325,6 +325,7 @@ func (b *Backlog) failed(ctx context.Context, it *item, bundle shelf.Bundle, err
 		b.totals.failures++
 		if b.health.fails == 0 || b.health.last == it {
 			it.notBefore = time.Now().Add(b.pause(it.fails + 1))
+			b.queue.delays = true
 		}
 		it.fails++
 		b.queue.again(it)

@@ -103,6 +103,7 @@ type queue struct {
 	uncheckeds []*item          // newest first but for those that failed, which are behind
 	unsents    []*item          // newest first, those that are being sent among them
 	bytes      int64            // of unsents
+	delays     bool             // some of unsents may have to wait until a time
 	refusals   int
 	holds      map[[16]byte]struct{}
 	checking   []*item
@@ -220,17 +221,22 @@ func (q *queue) takeUnsent(now time.Time, failing bool) *item {
 // nextUnsent is when the next one may be sent that must wait now.
 func (q *queue) nextUnsent(now time.Time) time.Time {
 	var next time.Time
+	if !q.delays {
+		return next
+	}
 	for _, it := range q.unsents {
 		if it.state == unsent && it.notBefore.After(now) && (next.IsZero() || it.notBefore.Before(next)) {
 			next = it.notBefore
 		}
 	}
+	q.delays = !next.IsZero()
 	return next
 }
 
 // unsent notes that the destination has not got an item.
 func (q *queue) unsent(it *item) {
 	it.state, it.fails = unsent, 0
+	q.delays = q.delays || !it.notBefore.IsZero()
 	at, _ := slices.BinarySearchFunc(q.unsents, it, newer)
 	q.unsents = slices.Insert(q.unsents, at, it)
 	q.bytes += it.bytes

@@ -11,13 +11,13 @@ import (
 
 // exchange is what an answer said beside its body.
 type exchange struct {
-	mu     sync.Mutex
-	header http.Header
+	mu   sync.Mutex
+	said string // the Date header
 }
 
 type exchangeKey struct{}
 
-// observer keeps the header of each answer, and knows a page for people from an answer of a store.
+// observer keeps the date of each answer, and knows a page for people from an answer of a store.
 type observer struct{ small, large *http.Transport }
 
 // largeBody is the size in bytes from which a body goes by connections with a large buffer. A store that ends the
@@ -55,7 +55,7 @@ func (o *observer) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	if x, ok := r.Context().Value(exchangeKey{}).(*exchange); ok {
 		x.mu.Lock()
-		x.header = resp.Header.Clone()
+		x.said = resp.Header.Get("Date")
 		x.mu.Unlock()
 	}
 	return resp, nil
@@ -65,7 +65,7 @@ func (o *observer) RoundTrip(r *http.Request) (*http.Response, error) {
 func (x *exchange) date() time.Time {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	t, err := http.ParseTime(x.header.Get("Date"))
+	t, err := http.ParseTime(x.said)
 	if err != nil {
 		return time.Time{}
 	}
