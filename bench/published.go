@@ -26,7 +26,8 @@ func (b *bench) published() error {
 	if err := b.plantBundles(dir, bundles); err != nil {
 		return err
 	}
-	b.printf("\n| start beside published bundles | until ready | peak RSS | CPU |\n|---|---:|---:|---:|\n")
+	b.printf("\n| start beside published bundles | until ready | CPU until then | CPU until at rest | peak RSS | RSS at rest | bytes of it for each bundle |\n|---|---:|---:|---:|---:|---:|---:|\n")
+	var without int64
 	for _, c := range []struct{ what, artifacts, root, retention string }{
 		{"no bundle", "none", "empty", ""},
 		{fmt.Sprintf("%d bundles, their sources gone", bundles), "out", "empty", ""},
@@ -43,9 +44,17 @@ func (b *bench) published() error {
 		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 			return err
 		}
-		if err := b.measureStart(c.what, path); err != nil {
+		s, err := b.measureStart(path)
+		if err != nil {
 			return err
 		}
+		each := "0"
+		if c.artifacts == "none" {
+			without = s.rss
+		} else {
+			each = fmt.Sprint((s.rss - without) / int64(bundles))
+		}
+		b.printf("| %s | %.2f s | %.2f s | %.2f s | %s | %s | %s |\n", c.what, s.clock, s.ready, s.cpu, mib(s.peak), mib(s.rss), each)
 	}
 	return os.RemoveAll(dir)
 }
@@ -60,19 +69,25 @@ settle = "10ms"
 a = "{run...}/a-{epoch}.ckpt"
 %s`
 
-func (b *bench) measureStart(what, config string) error {
+// started is what a start took until it was ready, and what it came to when the daemon was at rest.
+type started struct {
+	clock, ready, cpu float64
+	peak, rss         int64
+}
+
+func (b *bench) measureStart(config string) (started, error) {
 	begin := time.Now()
 	d, err := b.startDaemon(config)
 	if err != nil {
-		return err
+		return started{}, err
 	}
 	if err := d.ready(); err != nil {
-		return err
+		return started{}, err
 	}
-	took := time.Since(begin)
+	s := started{clock: time.Since(begin).Seconds(), ready: d.cpu()}
 	d.rest()
-	b.printf("| %s | %.2f s | %s | %.2f s |\n", what, took.Seconds(), mib(d.peak()), d.cpu())
-	return d.stop()
+	s.cpu, s.peak, s.rss = d.cpu(), d.peak(), d.rss()
+	return s, d.stop()
 }
 
 // rest waits until the daemon does next to nothing.

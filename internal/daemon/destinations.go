@@ -210,7 +210,7 @@ func (d *destinations) unconfirmed(ctx context.Context, b shelf.Bundle, failed m
 	senders := slices.Clone(d.senders)
 	d.mu.Unlock()
 	for _, s := range senders {
-		if !s.takes(b.Watch) {
+		if !s.takes(b.Watch) || s.prunes && s.Removed(b) {
 			continue
 		}
 		if failed[s] != "" {
@@ -221,6 +221,7 @@ func (d *destinations) unconfirmed(ctx context.Context, b shelf.Bundle, failed m
 		stop()
 		name := s.Status().Name
 		switch {
+		case s.prunes && errors.Is(err, backlog.ErrRemoved):
 		case errors.Is(err, backlog.ErrConflict), errors.Is(err, backlog.ErrRefused):
 			return fmt.Sprintf("%s does not hold it any more: %v", name, err)
 		case err != nil:
