@@ -82,7 +82,7 @@ func storeIs(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("no object ends in %q", args[1])
 		}
 	case "without":
-		s.IgnorePutConditions, s.IgnoreCompleteConditions = true, true
+		s.IgnoreConditions()
 	case "costs":
 		n, sent := running.counted(ts.Getenv("WORK"))
 		requests, bytes := s.Count()-n, s.Sent()-sent

@@ -163,6 +163,13 @@ func (s *Server) Set(key string, data []byte, modified time.Time) {
 	s.objects[key] = s.newObject(data, modified)
 }
 
+// IgnoreConditions makes the store ignore all conditions from the next request on.
+func (s *Server) IgnoreConditions() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.IgnorePutConditions, s.IgnoreCompleteConditions = true, true
+}
+
 // Age makes all objects and uploads older.
 func (s *Server) Age(by time.Duration) {
 	s.mu.Lock()
