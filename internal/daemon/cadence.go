@@ -136,10 +136,11 @@ func (l *loop) came(s *set) {
 	l.changed = l.changed || stalled
 }
 
-// Runs that stall are looked for every stallEach, in a twentieth of the time at most: who has many processes has
-// many descriptors to look through.
+// Runs that stall are looked for every stallEach, which takes a two thousandth of the time at most, however many runs there
+// are. A look at one takes a twentieth: who has many processes has many descriptors to look through.
 const (
 	stallEach  = time.Second
+	runsShare  = 2000
 	stallShare = 20
 )
 
@@ -149,7 +150,8 @@ func (l *loop) stall() {
 	if now.Before(l.stallAt) || l.scouting {
 		return
 	}
-	l.stallAt = now.Add(stallEach)
+	began := time.Now()
+	defer func() { l.stallAt = now.Add(max(stallEach, runsShare*time.Since(began))) }()
 	for name, c := range l.runs {
 		switch {
 		case !c.overdue(now, l.opts.alerts()):
