@@ -97,7 +97,8 @@ var watchTable = tableDoc{
 		},
 		{
 			name: "rescan", kind: "duration", initial: "1m",
-			meaning: "How often the whole root is listed besides events, so that a lost event costs time and nothing else.",
+			meaning: "How often the whole root is looked at besides events, so that a lost event costs time and nothing else. " +
+				"Large roots [less often](operations.md#inotify-limits).",
 		},
 		{
 			name: "poll_ops", kind: "integer", initial: "60000",

@@ -24,6 +24,7 @@ type loop struct {
 	orders  chan<- order
 	listed  func()             // called once, after the first listing or when there is no root to list
 	due     map[*set]time.Time // when time alone can change what is to be done with a set
+	nextDue time.Time          // no set is due before that
 	misfits map[*set]bool      // sets that were refused for their config
 	open    map[*set]bool      // sets that are not published
 	queue   []*set             // complete sets, oldest first
@@ -40,7 +41,8 @@ type loop struct {
 	learned atomic.Int64 // facts, to see that a first listing goes on
 	watcher atomic.Pointer[watch.Watcher]
 	shown   atomic.Pointer[view]
-	changed bool // since shown was made
+	changed bool      // since shown was made
+	counted time.Time // when all sets were last looked through for shown
 
 	runs     map[string]*cadence // by the name of the run
 	stallAt  time.Time           // of the next look for runs that stall
@@ -238,14 +240,39 @@ func (l *loop) republish() {
 
 // turn looks at the sets for which something has become due.
 func (l *loop) turn() {
-	now := l.now()
-	for s, due := range l.due {
-		if !now.Before(due) {
-			l.consider(s)
-		}
+	if now := l.now(); !now.Before(l.nextDue) {
+		l.lookAtDue(now)
 	}
 	l.stall()
 	l.show()
+}
+
+// lookAtDue looks at the sets that are due at now, and finds out when the next one is.
+func (l *loop) lookAtDue(now time.Time) {
+	l.nextDue = now.Add(dueAtLeast)
+	for s, due := range l.due {
+		if now.Before(due) {
+			l.nextDue = earlier(l.nextDue, due)
+		} else {
+			l.consider(s)
+		}
+	}
+}
+
+// dueAt notes when to look at a set again.
+func (l *loop) dueAt(s *set, at time.Time) {
+	l.due[s] = at
+	l.nextDue = earlier(l.nextDue, at)
+}
+
+// dueAtLeast is how often sets are looked through for one that is due, at least.
+const dueAtLeast = time.Minute
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // consider does what is to be done with a set now, and notes when to look at it again without a word
@@ -259,7 +286,7 @@ func (l *loop) consider(s *set) {
 	case s.State.pending().misfit != nil:
 		l.misfits[s] = true
 	case l.now().Before(s.State.pending().retry):
-		l.due[s] = s.State.pending().retry
+		l.dueAt(s, s.State.pending().retry)
 	default:
 		l.act(s)
 	}
@@ -313,7 +340,7 @@ func (l *loop) regroup(s *set) {
 			Waits: []string{"the members of a published set are written anew one by one; waits up to " + l.watch.Regroup.String() + " for the others"}})
 	}
 	if !l.waitedForOthers(s) {
-		l.due[s] = s.State.pending().regroupAt
+		l.dueAt(s, s.State.pending().regroupAt)
 		return
 	}
 	l.enqueue(s)
@@ -337,7 +364,7 @@ func (l *loop) wait(s *set) {
 	switch {
 	case s.State.expired:
 	case l.now().Before(expiry):
-		l.due[s] = expiry
+		l.dueAt(s, expiry)
 	case faulty:
 		l.release(s)
 	default:
@@ -347,9 +374,9 @@ func (l *loop) wait(s *set) {
 	}
 	switch {
 	case l.now().Before(s.State.pending().retry):
-		l.due[s] = s.State.pending().retry
+		l.dueAt(s, s.State.pending().retry)
 	case s.Complete(): // all but the marker, which the watcher does not tell of
-		l.due[s] = l.now().Add(tick)
+		l.dueAt(s, l.now().Add(tick))
 	}
 }
 

@@ -26,16 +26,18 @@ type view struct {
 }
 
 type shownSet struct {
+	set   *set
 	key   string
 	state status.State
 	since time.Time
 	waits []string
 }
 
-// Texts such as "still changing for 12m0s" are made anew when they are older than showEach. A view costs at
-// most a twentieth of the time.
+// Texts such as "still changing for 12m0s" are made anew when they are older than showEach, and all sets are looked
+// through after countEach though nothing happened. A view costs at most a twentieth of the time.
 const (
 	showEach  = 10 * time.Second
+	countEach = time.Minute
 	showShare = 20
 )
 
@@ -45,8 +47,13 @@ func (l *loop) show() {
 		return
 	}
 	begin := time.Now()
-	l.changed, l.lastShow = false, l.now()
-	l.makeView()
+	l.lastShow = l.now()
+	if l.changed || l.lastShow.Sub(l.counted) >= countEach {
+		l.changed, l.counted = false, l.lastShow
+		l.makeView()
+	} else {
+		l.freshenView()
+	}
 	l.nextShow = l.lastShow.Add(showShare * time.Since(begin))
 }
 
@@ -68,7 +75,7 @@ func (l *loop) makeView() {
 		first = insert(first, s)
 	}
 	for _, s := range first {
-		v.pending = append(v.pending, shownSet{s.Key, states[s], s.Since, l.reasons(s, states[s])})
+		v.pending = append(v.pending, shownSet{s, s.Key, states[s], s.Since, l.reasons(s, states[s])})
 	}
 	v.leftOut = len(l.open) - len(first)
 	v.stalls = l.stalls()
@@ -82,6 +89,17 @@ func (l *loop) makeView() {
 		}
 	}
 	l.shown.Store(v)
+}
+
+// freshenView makes the texts of the view anew.
+func (l *loop) freshenView() {
+	v := *l.shown.Load()
+	v.pending = slices.Clone(v.pending)
+	for i, p := range v.pending {
+		v.pending[i].waits = l.reasons(p.set, p.state)
+	}
+	v.stalls = l.stalls()
+	l.shown.Store(&v)
 }
 
 // insert keeps the sets that wait longest.
