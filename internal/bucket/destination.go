@@ -24,7 +24,7 @@ type Destination struct {
 	name, address string
 	open          func() (*Bucket, error)
 
-	turn   sync.Mutex    // of who opens and probes
+	turn   chan struct{} // taken by who opens and probes
 	bucket *Bucket       // nil until it was opened
 	failed error         // of the probe
 	probed time.Time     // with the monotonic clock
@@ -37,7 +37,7 @@ type Destination struct {
 // NewDestination returns a destination. address says for people where it is; open makes the bucket, when it is
 // needed, and again where that failed.
 func NewDestination(name, address string, open func() (*Bucket, error)) *Destination {
-	return &Destination{name: name, address: address, open: open}
+	return &Destination{name: name, address: address, open: open, turn: make(chan struct{}, 1)}
 }
 
 // Name implements [backlog.Destination].
@@ -58,8 +58,12 @@ func (d *Destination) Probed() *status.Probe {
 
 // ready opens and probes the bucket where that is due.
 func (d *Destination) ready(ctx context.Context) (*Bucket, error) {
-	d.turn.Lock()
-	defer d.turn.Unlock()
+	select {
+	case d.turn <- struct{}{}:
+		defer func() { <-d.turn }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx) // who probes may have to wait for long
+	}
 	if d.bucket == nil {
 		b, err := d.open()
 		if err != nil {

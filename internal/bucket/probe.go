@@ -254,11 +254,16 @@ func (p *probing) etags(ctx context.Context) (bool, error) {
 	return err == nil && part.ETag == r.ETag && o.ETag == objectstore.CompositeETag([][md5.Size]byte{sum}), err
 }
 
+// cleanWithin is how long taking away what the probe put may take, also of a probe that was given up.
+const cleanWithin = 30 * time.Second
+
 // clean takes away what the probe put. Who may not delete leaves it to the sweep.
 func (p *probing) clean(ctx context.Context) error {
+	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), cleanWithin)
+	defer stop()
 	var failed error
 	for _, key := range p.keys {
-		if err := p.objects.Delete(context.WithoutCancel(ctx), key); err != nil && !errors.Is(err, objectstore.ErrDenied) {
+		if err := p.objects.Delete(ctx, key); err != nil && !errors.Is(err, objectstore.ErrDenied) {
 			failed = errors.Join(failed, err)
 		}
 	}

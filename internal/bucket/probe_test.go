@@ -1,6 +1,7 @@
 package bucket
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"sync/atomic"
@@ -129,6 +130,28 @@ func TestDestination(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, has)
 	require.ErrorIs(t, d.Send(t.Context(), b, func(int64) {}), backlog.ErrRefused)
+}
+
+// Who asks while somebody else waits for a probe waits no longer than it may.
+func TestAskingEndsInTime(t *testing.T) {
+	s := serve(t)
+	s.Suffer(objectserver.Stalls)
+	d := destination(t, s, "a")
+	b := local(t, pack(t, 1, "a", testPart))
+	probing, stop := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_, _ = d.Has(probing, b)
+	}()
+	require.Eventually(t, func() bool { return s.Count() > 0 }, time.Minute, time.Millisecond)
+	ctx, end := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer end()
+	_, err := d.Has(ctx, b)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	s.Suffer(objectserver.None)
+	stop()
+	<-done
 }
 
 func TestUnfitStoreGetsNothing(t *testing.T) {
