@@ -5,10 +5,12 @@ import (
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
+	"sync/atomic"
 )
 
 // Memory is for training: garbage is collected once the heap has grown by a quarter, and before the program takes much
-// more than usualMemory.
+// more than usualMemory. A heap of which more than usualInUse is in use has no such bound, and then the growth alone is what
+// calls for a collection, not that two minutes have passed: with a large tree it would be most of what a daemon at rest does.
 const (
 	growth      = 25       // per cent
 	usualMemory = 44 << 20 // bytes of the Go runtime; the program itself, which is mapped, takes some 12 MiB more
@@ -19,46 +21,64 @@ const (
 // collecting often frees little.
 const startGrowth = 50
 
-// roomToStart sets the limits for a start; saveMemoryAgain ends that.
+// starting tells that startGrowth is in force.
+var starting atomic.Bool
+
+// saveMemory sets the limits, now and after each collection.
+func saveMemory() {
+	usualLimits()
+	afterCollection(false)
+}
+
+func usualLimits() {
+	debug.SetGCPercent(growth)
+	debug.SetMemoryLimit(usualMemory)
+}
+
+// roomToStart sets the limits for a start; endOfStart ends that.
 func roomToStart() {
+	starting.Store(true)
 	debug.SetGCPercent(startGrowth)
 	debug.SetMemoryLimit(math.MaxInt64)
 }
 
-// saveMemoryAgain sets the limits as saveMemory does, and gives back what the start does not need any more.
-func saveMemoryAgain() {
+// endOfStart gives back what the start does not need any more.
+func endOfStart() {
+	starting.Store(false)
 	debug.SetGCPercent(growth)
-	if heapInUse() <= usualInUse {
-		debug.SetMemoryLimit(usualMemory)
-	}
 	debug.FreeOSMemory()
-}
-
-// saveMemory sets the limits, and lifts that of usualMemory whenever more is in use.
-func saveMemory() {
-	debug.SetGCPercent(growth)
-	debug.SetMemoryLimit(usualMemory)
-	afterCollection(false)
 }
 
 // collected is what goes away with the next collection: not a tiny object, which may share its memory with others.
 type collected struct{ _ [32]byte }
 
-func afterCollection(lifted bool) {
-	runtime.AddCleanup(&collected{}, func(lifted bool) {
-		tooMuch := heapInUse() > usualInUse
-		if tooMuch && !lifted {
-			debug.SetMemoryLimit(math.MaxInt64)
-		} else if !tooMuch && lifted {
-			debug.SetMemoryLimit(usualMemory)
+// afterCollection sets the limits anew after the next collection. large tells that those of a large heap are in force.
+func afterCollection(large bool) {
+	runtime.AddCleanup(&collected{}, func(large bool) {
+		live, rest := memoryInUse()
+		switch {
+		case starting.Load():
+			large = true // whatever follows sets both limits
+		case live > usualInUse:
+			large = true
+			debug.SetMemoryLimit(int64(rest + live*(100+growth)/100))
+			debug.SetGCPercent(-1)
+		case large:
+			large = false
+			usualLimits()
 		}
-		afterCollection(tooMuch)
-	}, lifted)
+		afterCollection(large)
+	}, large)
 }
 
-// heapInUse returns the bytes that the last collection found in use.
-func heapInUse() uint64 {
-	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
-	metrics.Read(sample)
-	return sample[0].Value.Uint64()
+// memoryInUse returns the bytes that the last collection found in use, and what the runtime takes besides objects.
+func memoryInUse() (live, rest uint64) {
+	samples := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"},
+		{Name: "/memory/classes/heap/free:bytes"}, {Name: "/memory/classes/heap/objects:bytes"}}
+	metrics.Read(samples)
+	rest = samples[1].Value.Uint64()
+	for _, s := range samples[2:] {
+		rest -= s.Value.Uint64()
+	}
+	return samples[0].Value.Uint64(), rest
 }

@@ -45,7 +45,7 @@ func runDaemon(ctx context.Context, args []string) error {
 		Load:    func() (*config.Config, error) { return load(c.Path) },
 		Reload:  reloads(),
 		Shown:   true,
-		Listed:  saveMemoryAgain,
+		Listed:  endOfStart,
 		AtStop:  atStop,
 	}
 	roomToStart()
