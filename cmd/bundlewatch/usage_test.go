@@ -32,6 +32,9 @@ Each line is one JSON object with a field ` + "`event`" + `. Fields that are emp
 | ` + "`waiting`" + ` | once, check | the set is not complete | ` + "`watch` `key` `waits` (one text per role)" + ` |
 | ` + "`refused`" + ` | once, check | a file or set cannot be bundled as it is | ` + "`watch` `key` `role` `path` (of the file) `reason`" + ` |
 | ` + "`failed`" + ` | once | bundling failed for a reason outside of the set, such as a full disk | ` + "`watch` `key` `reason`" + ` |
+| ` + "`sent`" + ` | once | a bundle was sent to a ` + "`[[store]]`" + ` or ` + "`[[push]]`" + `, which is proved to hold it | ` + "`watch`" + ` ` + "`key`" + ` ` + "`path`" + ` (of the bundle) ` + "`bytes`" + ` ` + "`seconds`" + ` ` + "`destination`" + ` |
+| ` + "`unsendable`" + ` | once | it does not take the bundle: other content has the name, or it was pruned there | ` + "`watch`" + ` ` + "`key`" + ` ` + "`path`" + ` ` + "`bytes`" + ` ` + "`reason`" + ` ` + "`destination`" + ` |
+| ` + "`unsent`" + ` | once | the bundle did not get there; the next pass tries again | ` + "`watch`" + ` ` + "`key`" + ` ` + "`path`" + ` ` + "`reason`" + ` ` + "`destination`" + ` |
 | ` + "`skipped`" + ` | once, check | a symbolic link, a directory that cannot be listed, or a file passed over for a newer one | ` + "`watch` `key` `role` `path` `reason`" + ` |
 | ` + "`root_gone`" + ` | once, check | the root of a watch is missing | ` + "`watch` `path` `reason`" + ` |
 | ` + "`tidied`" + ` | tidy | a stray was moved; a ` + "`reason`" + ` tells what else there is to say | ` + "`root` `path` `to` `bytes` `digest` `git` `reason`" + ` |
@@ -44,7 +47,7 @@ Each line is one JSON object with a field ` + "`event`" + `. Fields that are emp
 | ` + "`tidy_resolved`" + ` | tidy | a move that a crash had interrupted was brought to its end | ` + "`root` `path` `to` `reason`" + ` |
 | ` + "`tidy_restored`" + ` | tidy undo | a stray was put back | ` + "`root` `path` `to` `bytes` `digest` `git` `reason`" + ` |
 | ` + "`undo_refused`" + ` | tidy undo | it cannot be put back | ` + "`root` `path` `to` `reason`" + ` |
-| ` + "`summary`" + ` | all of these | the last line: how many of each | ` + "`bundled` `published_before` `ready` `waiting` `refused` `failed` `skipped` `tidied` `tidy_ready` `tidy_left` `tidy_restored`" + ` |
+| ` + "`summary`" + ` | all of these | the last line: how many of each | ` + "`bundled` `published_before` `ready` `waiting` `refused` `failed` `sent` `skipped` `tidied` `tidy_ready` `tidy_left` `tidy_restored`" + ` |
 
 ` + "`store … --json`" + ` writes one object per line: ` + "`buried`" + ` (` + "`path` `reason`" + `), ` + "`removed`" + ` or, with ` + "`--dry-run`, `would`" + ` (` + "`store` `object` `upload` `bytes` `reason`" + `),
 ` + "`swept`" + ` at the end of each store (` + "`store` `objects` `bytes` `dry_run`" + `); ` + "`store probe`" + ` one of ` + "`store` `class` `fit` `lacks` `at`" + `.
