@@ -65,28 +65,28 @@ func passSender(t target, s *shelf.Shelf, places []string, tell func(Event)) *se
 	})}
 }
 
-func (to *sender) sendAll(ctx context.Context, dir string, tell func(Event)) {
+func (s *sender) sendAll(ctx context.Context, dir string, tell func(Event)) {
 	working, stop := context.WithCancel(ctx)
 	defer stop()
 	go func() {
-		defer close(to.done)
-		to.Run(working)
+		defer close(s.done)
+		s.Run(working)
 	}()
 	waiting, giveUp := context.WithCancel(ctx)
 	defer giveUp()
-	go to.giveUp(waiting, giveUp)
-	left, err := to.Drain(waiting)
+	go s.giveUp(waiting, giveUp)
+	left, err := s.Drain(waiting)
 	stop()
 	select {
-	case <-to.done:
+	case <-s.done:
 	case <-time.After(lastSend): // what hangs loses nothing
 	}
 	if err != nil {
-		tell(Event{Kind: Unsent, Destination: to.name, Reason: fmt.Sprintf("it is not known what %s does not hold yet: %v", to.name, err)})
+		tell(Event{Kind: Unsent, Destination: s.name, Reason: fmt.Sprintf("it is not known what %s does not hold yet: %v", s.name, err)})
 	}
 	for _, b := range left {
 		if !b.Final {
-			tell(Event{Kind: Unsent, Destination: to.name, Watch: b.Watch, Key: b.Key, Path: filepath.Join(dir, filepath.FromSlash(b.Place)), Reason: notSent(to.name, b)})
+			tell(Event{Kind: Unsent, Destination: s.name, Watch: b.Watch, Key: b.Key, Path: filepath.Join(dir, filepath.FromSlash(b.Place)), Reason: notSent(s.name, b)})
 		}
 	}
 }
