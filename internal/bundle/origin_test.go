@@ -107,7 +107,9 @@ func FuzzOrigin(f *testing.F) {
 	_, data := written(f, 1)
 	f.Add(data)
 	for _, text := range unusual {
-		f.Add([]byte(text))
+		if len(text) < 1000 {
+			f.Add([]byte(text))
+		}
 	}
 	f.Add([]byte(`{"key":"k","members":[{"role":"a","source":{"path":"p","files":[{"size":-1}]}}],"x":[{},1.5e-3,"\u00e4",null]}`))
 	f.Fuzz(func(t *testing.T, data []byte) { sameOrigin(t, data) })
