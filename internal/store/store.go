@@ -237,18 +237,30 @@ func (l *Local) slot(path string, version int) (Slot, error) {
 	if err != nil || published {
 		return s, err
 	}
-	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+	err = lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
 		return s, nil
-	} else if err != nil {
+	}
+	if err != nil {
 		return s, fmt.Errorf("look at %q: %w", path, err)
 	}
 	s.Taken = true
 	return s, nil
 }
 
+// lstat looks whether something is at path. It is asked for every set of a root, so that it leaves no garbage.
+func lstat(path string) error {
+	var st unix.Stat_t
+	for {
+		if err := unix.Lstat(path, &st); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
+
 // isPublished tells whether path is a published directory.
 func (l *Local) isPublished(path string) (bool, error) {
-	_, err := os.Lstat(filepath.Join(path, l.marker))
+	err := lstat(filepath.Join(path, l.marker))
 	if err == nil {
 		return true, nil
 	}
