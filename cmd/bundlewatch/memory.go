@@ -19,7 +19,7 @@ const (
 
 // startGrowth is the growth, in per cent, while the daemon lists its roots for the first time. What it learns then is kept, so that
 // collecting often frees little.
-const startGrowth = 50
+const startGrowth = 30
 
 // starting tells that startGrowth is in force.
 var starting atomic.Bool

@@ -3,7 +3,6 @@ package bundle
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"path"
 	"path/filepath"
 	"slices"
@@ -74,49 +73,13 @@ func (h *Head) Run() string {
 	return ""
 }
 
-// Origin is what a manifest says of where the members come from.
-type Origin struct {
-	Key     string         `json:"key"`
-	Members []OriginMember `json:"members"`
-}
-
-// OriginMember is a member with its source, nil for a sentinel.
-type OriginMember struct {
-	Role        string  `json:"role"`
-	Source      *Source `json:"source"`
-	Fingerprint string  `json:"fingerprint"`
-}
-
-// Origin returns what the manifest says of where the members come from.
-func (m *Manifest) Origin() *Origin {
-	o := &Origin{Key: m.Key}
-	for _, member := range m.Members {
-		o.Members = append(o.Members, OriginMember{Role: member.Role, Source: member.Source, Fingerprint: member.Fingerprint})
-	}
-	return o
-}
-
-// ReadOrigin reads of a bundle's manifest what [Manifest.Origin] returns: a directory can have 100,000 bundles.
-func ReadOrigin(path string) (*Origin, error) {
-	o := &Origin{}
-	return o, readManifest(path, o)
-}
-
 // ReadHead reads a bundle's manifest without its tensors, and returns the bytes that it was read from for
 // [CheckSums].
 func ReadHead(dir string) (*Head, []byte, error) {
 	name := filepath.Join(dir, ManifestName)
-	f, size, err := openFile(name)
+	data, err := readManifestBytes(name, nil)
 	if err != nil {
 		return nil, nil, err
-	}
-	defer f.Close()
-	if size > maxManifest {
-		return nil, nil, fmt.Errorf("read manifest %q: its %d bytes are more than the %d that are read", name, size, int64(maxManifest))
-	}
-	data := make([]byte, size)
-	if _, err := io.ReadFull(f, data); err != nil {
-		return nil, nil, fmt.Errorf("read manifest %q: %w", name, err)
 	}
 	h := &Head{}
 	if err := json.Unmarshal(data, h); err != nil {

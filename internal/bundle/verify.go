@@ -236,30 +236,32 @@ func (r *Report) readManifest(path string) *Manifest {
 
 // ReadManifest reads a bundle's manifest.
 func ReadManifest(path string) (*Manifest, error) {
-	m := &Manifest{}
-	if err := readManifest(path, m); err != nil {
+	data, err := readManifestBytes(path, nil)
+	if err != nil {
 		return nil, err
+	}
+	m := &Manifest{}
+	if err := parseManifest(data, m); err != nil {
+		return nil, fmt.Errorf("read manifest %q: %w", path, err)
 	}
 	return m, nil
 }
 
-func readManifest(path string, into any) error {
+// readManifestBytes reads a manifest into a buffer, which grows where it must.
+func readManifestBytes(path string, buffer []byte) ([]byte, error) {
 	f, size, err := openFile(path)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer f.Close()
 	if size > maxManifest {
-		return fmt.Errorf("read manifest %q: its %d bytes are more than the %d that are read", path, size, int64(maxManifest))
+		return nil, fmt.Errorf("read manifest %q: its %d bytes are more than the %d that are read", path, size, int64(maxManifest))
 	}
-	data := make([]byte, size)
+	data := slices.Grow(buffer[:0], int(size))[:size]
 	if _, err := io.ReadFull(f, data); err != nil {
-		return fmt.Errorf("read manifest %q: %w", path, err)
+		return nil, fmt.Errorf("read manifest %q: %w", path, err)
 	}
-	if err := parseManifest(data, into); err != nil {
-		return fmt.Errorf("read manifest %q: %w", path, err)
-	}
-	return nil
+	return data, nil
 }
 
 // Limits of a manifest: a tensor takes about 150 bytes and 8 commas.
@@ -268,12 +270,20 @@ const (
 	maxManifestCommas = 6 << 20
 )
 
-// parseManifest reads JSON that describes a bundle. Many small values take far more memory than their text.
+// parseManifest reads JSON that describes a bundle.
 func parseManifest(data []byte, into any) error {
+	if err := checkCommas(data); err != nil {
+		return err
+	}
+	return json.Unmarshal(data, into)
+}
+
+// checkCommas refuses JSON of many small values, which take far more memory than their text.
+func checkCommas(data []byte) error {
 	if n := bytes.Count(data, []byte{','}); n > maxManifestCommas {
 		return fmt.Errorf("it has %d commas, more than the %d of any real manifest", n, maxManifestCommas)
 	}
-	return json.Unmarshal(data, into)
+	return nil
 }
 
 // hashFile digests a file and writes its bytes to also, which may be nil.

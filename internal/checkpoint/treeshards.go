@@ -18,7 +18,9 @@ var (
 )
 
 // IsShardIndex tells whether a file has the name of an index of shards.
-func IsShardIndex(name string) bool { return matchesAny(shardIndexes, path.Base(name)) }
+func IsShardIndex(name string) bool {
+	return strings.HasSuffix(name, ".json") && matchesAny(shardIndexes, path.Base(name))
+}
 
 // ShardIndexes returns the paths that the index of a shard can have beside it, by the shard's name: with
 // model.fp16-00001-of-00002.safetensors it is model.fp16.safetensors.index.json, or model.safetensors.index.fp16.json.

@@ -17,7 +17,7 @@ func (e *engine) finish(s *set, j *job, out outcome) {
 	s.State.busy = false
 	switch {
 	case out.manifest != nil:
-		v := newVersion(out.path, out.manifest.Origin())
+		v := version{out.path, out.manifest.Origin().Members}
 		s.State.versions = append(s.State.versions, v)
 		e.recount(s, v)
 		ev := bundledEvent(j, out)

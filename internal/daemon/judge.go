@@ -90,7 +90,7 @@ func (e *engine) savedTogether(s *set) bool {
 func (e *engine) recount(s *set, v version) {
 	s.State.forgetSaves()
 	for _, r := range e.table.Roles() {
-		s.State.saved(r.Name, v.members[r.Name].fingerprint)
+		s.State.saved(r.Name, v.fingerprint(r.Name))
 		if m := s.Member(r.Name); m != nil && m.Value != nil && m.Wait == nil {
 			s.State.saved(r.Name, m.Value.fingerprint)
 		}
@@ -111,7 +111,7 @@ func (e *engine) job(s *set, same int) *job {
 	if same > 0 {
 		last := s.State.versions[len(s.State.versions)-1]
 		for _, r := range e.table.Roles() {
-			if last.members[r.Name].fingerprint == j.files[r.Name].fingerprint {
+			if last.fingerprint(r.Name) == j.files[r.Name].fingerprint {
 				j.notes = append(j.notes, fmt.Sprintf("update: %s has the content that it has in %s; not every member was written anew", r.Name, filepath.Base(last.path)))
 			}
 		}

@@ -3,6 +3,7 @@ package daemon
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"github.com/bundlewatch/bundlewatch/internal/bundle"
 	"github.com/bundlewatch/bundlewatch/internal/pickle"
@@ -13,12 +14,7 @@ import (
 // version is one published bundle of a key.
 type version struct {
 	path    string
-	members map[string]publishedMember // by role
-}
-
-type publishedMember struct {
-	source      bundle.Source
-	fingerprint string
+	members []bundle.OriginMember
 }
 
 // versions reads from the artifact directory what was published under a key, oldest first, and the
@@ -37,38 +33,47 @@ func versions(s *store.Local, watchName, key string) (all []version, next store.
 			return nil, next, fmt.Errorf("find out what was published as %q: %w; verify the bundle, and move it away if it is broken", key, err)
 		}
 		if o.Key == key {
-			all = append(all, newVersion(slot.Path, o))
+			all = append(all, version{slot.Path, o.Members})
 		}
 	}
 	return all, slots[len(slots)-1], nil
 }
 
-func newVersion(path string, o *bundle.Origin) version {
-	v := version{path: path, members: make(map[string]publishedMember)}
-	for _, member := range o.Members {
-		if member.Source != nil {
-			v.members[member.Role] = publishedMember{source: *member.Source, fingerprint: member.Fingerprint}
+// member returns the member of that role, unless it is a sentinel.
+func (v version) member(role string) (m bundle.OriginMember, ok bool) {
+	for _, m := range slices.Backward(v.members) {
+		if m.Role == role && m.Source != nil {
+			return m, true
 		}
 	}
-	return v
+	return m, false
+}
+
+// fingerprint is that of the member of that role, "" when there is none.
+func (v version) fingerprint(role string) string {
+	m, _ := v.member(role)
+	return m.Fingerprint
 }
 
 // holds tells whether the member of that role was made of a file in exactly this state.
 func (v version) holds(role string, st watch.Stat) (fingerprint string, ok bool) {
-	p, ok := v.members[role]
-	s := p.source
-	if !ok || s.Size != st.Size || s.ModTime.UnixNano() != st.ModTime || s.ChTime.UnixNano() != st.ChangeTime ||
+	m, ok := v.member(role)
+	if !ok {
+		return "", false
+	}
+	s := m.Source
+	if s.Size != st.Size || s.ModTime.UnixNano() != st.ModTime || s.ChTime.UnixNano() != st.ChangeTime ||
 		s.Device != st.Dev || s.Inode != st.Ino {
 		return "", false
 	}
-	return p.fingerprint, true
+	return m.Fingerprint, true
 }
 
 // same tells how many roles of a set have the content that this version has.
 func (v version) same(files map[string]*file) int {
 	n := 0
 	for role, f := range files {
-		if v.members[role].fingerprint == f.fingerprint {
+		if v.fingerprint(role) == f.fingerprint {
 			n++
 		}
 	}

@@ -285,20 +285,20 @@ func treeSource(absolute string, v *file) *bundle.Source {
 
 // holdsTree tells whether the member of that role was made of files in exactly these states.
 func (v version) holdsTree(role string, leaves []leaf) (fingerprint string, ok bool) {
-	p, ok := v.members[role]
-	return p.fingerprint, ok && len(leaves) == len(p.source.Files) && p.holdsLeaves(leaves)
+	m, ok := v.member(role)
+	return m.Fingerprint, ok && len(leaves) == len(m.Source.Files) && holdsLeaves(m.Source, leaves)
 }
 
 // heldTree tells whether the member of that role was made of these files and of others that are gone.
 func (v version) heldTree(role string, leaves []leaf) bool {
-	p := v.members[role]
-	return len(leaves) < len(p.source.Files) && p.holdsLeaves(leaves)
+	m, ok := v.member(role)
+	return ok && len(leaves) < len(m.Source.Files) && holdsLeaves(m.Source, leaves)
 }
 
-func (p publishedMember) holdsLeaves(leaves []leaf) bool {
+func holdsLeaves(s *bundle.Source, leaves []leaf) bool {
 	for _, l := range leaves {
-		i := slices.IndexFunc(p.source.Files, func(f bundle.SourceFile) bool { return f.Path == l.path })
-		if i < 0 || !l.is(p.source.Files[i]) {
+		i := slices.IndexFunc(s.Files, func(f bundle.SourceFile) bool { return f.Path == l.path })
+		if i < 0 || !l.is(s.Files[i]) {
 			return false
 		}
 	}

@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/bundlewatch/bundlewatch/internal/bundle"
 )
 
@@ -102,12 +104,12 @@ func (u *usage) walk(ctx context.Context, now time.Time, turned func()) error {
 		case d.IsDir():
 			return nil
 		}
-		info, err := d.Info()
-		if err != nil || !info.Mode().IsRegular() {
+		size, modTime, ok := regular(path)
+		if !ok {
 			return nil // removed meanwhile, or of no size of its own
 		}
-		total += info.Size()
-		grown.see(path, info, now)
+		total += size
+		grown.see(path, size, modTime, now)
 		return nil
 	})
 	if err != nil {
@@ -117,6 +119,16 @@ func (u *usage) walk(ctx context.Context, now time.Time, turned func()) error {
 	defer u.mu.Unlock()
 	u.bytes, u.known, u.growth = total+u.moved-before, true, grown
 	return nil
+}
+
+// regular looks at a file, which may be one of 400,000: it leaves no garbage. It is false for what is no regular file.
+func regular(path string) (size int64, modTime time.Time, ok bool) {
+	var st unix.Stat_t
+	err := unix.Lstat(path, &st)
+	for errors.Is(err, unix.EINTR) {
+		err = unix.Lstat(path, &st)
+	}
+	return st.Size, time.Unix(st.Mtim.Unix()), err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG
 }
 
 const pinsDir = ".pins"
@@ -148,12 +160,12 @@ func (g *growth) add(at time.Time, bytes int64) {
 
 // see takes in a file of a bundle: an archive was published when it was last written, one that was pruned when
 // its manifest was.
-func (g *growth) see(path string, info fs.FileInfo, now time.Time) {
+func (g *growth) see(path string, size int64, modTime, now time.Time) {
 	switch filepath.Base(path) {
 	case bundle.ArchiveName:
-		g.addSince(info.ModTime(), info.Size(), now)
+		g.addSince(modTime, size, now)
 	case bundle.TombstoneName:
-		if info.ModTime().Before(now.Add(-growthWindow)) {
+		if modTime.Before(now.Add(-growthWindow)) {
 			return
 		}
 		t, err := bundle.ReadTombstone(filepath.Dir(path))
@@ -162,7 +174,7 @@ func (g *growth) see(path string, info fs.FileInfo, now time.Time) {
 			return // for verify to tell
 		}
 		g.addSince(manifest.ModTime(), t.Archive.Bytes, now)
-		g.addSince(info.ModTime(), -t.Archive.Bytes, now)
+		g.addSince(modTime, -t.Archive.Bytes, now)
 	}
 }
 

@@ -232,27 +232,50 @@ func versioned(path string, version int) string {
 }
 
 func (l *Local) slot(path string, version int) (Slot, error) {
-	s := Slot{Path: path, Version: version}
-	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+	published, err := l.isPublished(path)
+	s := Slot{Path: path, Version: version, Taken: published, Bundle: published}
+	if err != nil || published {
+		return s, err
+	}
+	err = lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
 		return s, nil
-	} else if err != nil {
+	}
+	if err != nil {
 		return s, fmt.Errorf("look at %q: %w", path, err)
 	}
 	s.Taken = true
-	_, err := os.Lstat(filepath.Join(path, l.marker))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTDIR) {
-		return s, fmt.Errorf("look at %q: %w", path, err)
-	}
-	s.Bundle = err == nil
 	return s, nil
+}
+
+// lstat looks whether something is at path. It is asked for every set of a root, so that it leaves no garbage.
+func lstat(path string) error {
+	var st unix.Stat_t
+	for {
+		if err := unix.Lstat(path, &st); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
+
+// isPublished tells whether path is a published directory.
+func (l *Local) isPublished(path string) (bool, error) {
+	err := lstat(filepath.Join(path, l.marker))
+	if err == nil {
+		return true, nil
+	}
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
+		return false, nil
+	}
+	return false, fmt.Errorf("look at %q: %w", path, err)
 }
 
 // directory returns path, or its first version that is not itself published.
 func (l *Local) directory(path string) (string, error) {
 	for version := 1; ; version++ {
-		s, err := l.slot(versioned(path, version), version)
-		if err != nil || !s.Bundle {
-			return s.Path, err
+		at := versioned(path, version)
+		if published, err := l.isPublished(at); err != nil || !published {
+			return at, err
 		}
 	}
 }
