@@ -58,6 +58,9 @@ func (c *chain) list(d *dir) (int, error) {
 	return c.open(d, unix.O_RDONLY)
 }
 
+// release leaves the directory that was opened last to the caller, who closes it.
+func (c *chain) release() { c.links = c.links[:len(c.links)-1] }
+
 func (c *chain) open(d *dir, flags int) (fd int, err error) {
 	if d.parent == nil {
 		c.cut(0)

@@ -8,22 +8,31 @@ import (
 // follow asks for events of d where its file system has any. A directory for which they cannot be had is
 // polled.
 func (o *owner) follow(d *dir) {
-	switch {
-	case d.mount.polled, o.ids[d.id] != d:
-		o.unfollow(d)
-	case o.degraded != nil && !d.watched: // until heal
-	default:
-		o.chain.ops++
-		o.watch(d)
+	if o.followable(d) {
+		o.followed(d, o.notifier.watch(o.absolute(d.path())))
 	}
 }
 
-// watch adds a watch, also where there is one: a directory that is renamed back and forth loses it.
-func (o *owner) watch(d *dir) {
-	err := o.startNotifier()
-	if err == nil {
-		err = o.notifier.watch(o.absolute(d.path()))
+// followable tells that events of d are to be asked for, also where there is a watch: a directory that is renamed
+// back and forth loses it. Else there is no watch on d, or none that would be asked for anew.
+func (o *owner) followable(d *dir) bool {
+	switch {
+	case d.mount.polled, o.ids[d.id] != d:
+		o.unfollow(d)
+		return false
+	case o.degraded != nil && !d.watched: // until heal
+		return false
 	}
+	o.chain.ops++
+	if err := o.startNotifier(); err != nil {
+		o.followed(d, err)
+		return false
+	}
+	return true
+}
+
+// followed notes whether events of d could be had.
+func (o *owner) followed(d *dir, err error) {
 	switch {
 	case err == nil && !d.watched:
 		d.watched = true
@@ -40,6 +49,7 @@ func (o *owner) watch(d *dir) {
 
 // unfollow ends events for a directory, if there are any.
 func (o *owner) unfollow(d *dir) {
+	o.await(d)
 	if !d.watched {
 		return
 	}

@@ -11,9 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// listBuffer is how many bytes of names are read from a directory at once.
-const listBuffer = 64 << 10
-
 // dir is what the owner knows of one directory. Unwanted files are not remembered, and paths are put
 // together when they are needed: there may be a million directories.
 type dir struct {
@@ -36,6 +33,8 @@ type dir struct {
 	watched   bool
 	queued    bool
 	forgotten bool
+	// ahead: d is being read ahead, and it is not yet known whether it has a watch.
+	ahead bool
 }
 
 func (d *dir) base() string { return d.name }
@@ -51,7 +50,16 @@ func (d *dir) join(name string) string {
 	if d.parent == nil {
 		return name
 	}
-	return d.path() + "/" + name
+	var room [256]byte
+	return string(append(d.prefix(room[:0]), name...))
+}
+
+// prefix appends what comes before the names in d: nothing for the root, else the path and a slash.
+func (d *dir) prefix(to []byte) []byte {
+	if d.parent == nil {
+		return to
+	}
+	return append(append(d.parent.prefix(to), d.name...), '/')
 }
 
 // polled: changes in d are found by looking only.
@@ -75,50 +83,71 @@ func (o *owner) listNext(ctx context.Context) {
 	o.list(ctx, d)
 }
 
-// list reads d.
+// list reads d. The watch is added first, so that what appears meanwhile is either read or notified.
 func (o *owner) list(ctx context.Context, d *dir) {
 	if d.forgotten {
 		return
 	}
+	o.await(d)
 	o.enter("list", d, "")
 	defer o.pulse.leave()
-	if err := o.read(ctx, d); err != nil {
+	fd, err := o.reach(d)
+	switch {
+	case err != nil:
 		o.unlisted(d, err)
+	case fd < 0:
+	case o.ahead != nil && !d.mount.network:
+		o.chain.release()
+		o.handOver(ctx, d, fd)
+	default:
+		o.follow(d)
+		o.own.begin(d, fd)
+		o.learn(ctx, &o.own)
 	}
 }
 
-// read reads d. The watch is added first, so that what appears meanwhile is either read or notified.
-func (o *owner) read(ctx context.Context, d *dir) error {
+// reach opens d for being listed. It returns -1 when there turns out to be nothing to list.
+func (o *owner) reach(d *dir) (int, error) {
 	fd, err := o.chain.list(d)
 	if err != nil {
-		return err
+		return -1, err
 	}
 	o.chain.ops++
 	st, at, err := statAt(fd, "", d.mount.statFlags())
 	if err != nil {
-		return &fs.PathError{Op: "stat", Path: d.path(), Err: err}
+		return -1, &fs.PathError{Op: "stat", Path: d.path(), Err: err}
 	}
 	if d.mount != nil && (at != d.mount.at || d.watched && st.id() != d.id) {
 		o.replaced(d)
-		return nil
+		return -1, nil
 	}
 	if d.mount == nil {
 		o.settleOn(d, o.mountOf(fd, at, d.path()))
 	}
 	o.identify(d, st.id())
 	if d.forgotten {
-		return nil
+		return -1, nil
 	}
-	o.follow(d)
 	o.timed(d, st)
+	return fd, nil
+}
+
+// learn takes all entries of a listing, of which some may have been read.
+func (o *owner) learn(ctx context.Context, l *listing) {
+	d := l.dir
+	if d.forgotten {
+		return
+	}
 	o.listing++
-	if err := o.entries(ctx, d, fd); err != nil {
-		return err
+	err := o.entries(ctx, l)
+	o.chain.ops += l.calls
+	if err != nil {
+		o.unlisted(d, err)
+		return
 	}
 	d.walked, d.looked = o.walk, o.round
 	o.unlisted(d, nil)
 	o.sweep(d)
-	return nil
 }
 
 // replaced handles another directory under the name of a known one, whose watch is with the old one. Where
@@ -156,30 +185,29 @@ func changedLongAgo(st Stat, on *mount, now time.Time) bool {
 	return age > on.racy()
 }
 
-func (o *owner) entries(ctx context.Context, d *dir, fd int) error {
-	o.path = append(o.path[:0], d.join("")...)
-	for batch := 0; ctx.Err() == nil; batch++ {
-		if batch > 1 {
-			o.enter("list", d, "")
-		}
-		o.chain.ops++
-		entries, err := readDirents(fd, o.buffer[:])
-		if err != nil {
-			return &fs.PathError{Op: "list", Path: d.path(), Err: err}
-		}
-		if len(entries) == 0 {
-			return nil
-		}
-		for len(entries) > 0 {
+func (o *owner) entries(ctx context.Context, l *listing) error {
+	o.path = l.dir.prefix(o.path[:0])
+	for batch := 0; ; batch++ {
+		for len(l.names) > 0 {
 			var name []byte
 			var kind byte
-			name, kind, entries = nextDirent(entries)
+			name, kind, l.names = nextDirent(l.names)
 			if string(name) != "." && string(name) != ".." {
-				o.entry(d, fd, name, kind)
+				o.entry(l.dir, l.fd, name, kind)
 			}
 		}
+		if l.ended || l.err != nil {
+			return l.err
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if batch > 1 {
+			o.enter("list", l.dir, "")
+		}
+		l.names = l.buffer[:0]
+		l.more()
 	}
-	return ctx.Err()
 }
 
 // entry takes an entry of a listing of d, which is open as fd.

@@ -3,28 +3,11 @@ package watch
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
-
-	"golang.org/x/sys/unix"
 )
 
 // direntHead is the length of struct linux_dirent64 before the name: inode, offset, length, type
 // (getdents64(2)).
 const direntHead = 19
-
-// readDirents reads entries of an open directory into buf; none are left when it returns nothing.
-func readDirents(fd int, buf []byte) ([]byte, error) {
-	for {
-		n, err := unix.ReadDirent(fd, buf)
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		return buf[:n], nil
-	}
-}
 
 // nextDirent returns the name and type (such as DT_DIR) of the first entry, and the entries after it.
 func nextDirent(entries []byte) (name []byte, kind byte, rest []byte) {

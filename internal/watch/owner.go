@@ -34,8 +34,10 @@ type owner struct {
 	hurried     *atomic.Bool
 	pulse       *pulse
 	began       time.Time
-	buffer      [listBuffer]byte
-	path        []byte // of the entry that is looked at
+	own         listing    // what is not read ahead
+	ahead       *ahead     // nil while nothing is read ahead
+	free        []*listing // for what is read ahead
+	path        []byte     // of the entry that is looked at
 
 	// tree and top are nil while the root is gone, for the reason in lost.
 	tree  *tree
@@ -86,6 +88,7 @@ func newOwner(w *Watcher, emit func(Fact)) *owner {
 		pulse:       &w.pulse,
 		began:       time.Now().Add(-1),
 		pace:        newPace(w.opts.PollOps),
+		own:         listing{buffer: make([]byte, listBuffer)},
 	}
 	// The wait for a receiver is no wait for a file system.
 	o.emit = func(fact Fact) {
@@ -175,6 +178,9 @@ func (o *owner) startDue(now time.Time) {
 func (o *owner) work(ctx context.Context, now time.Time) {
 	begin, ops := time.Now(), o.chain.ops
 	o.pace.refill(now)
+	if o.pass != nil && o.pass.urgent {
+		defer o.startAhead(ctx)()
+	}
 	for ctx.Err() == nil && o.tree != nil && o.working() && time.Since(begin) < slice {
 		if len(o.queue) == 0 && !o.pass.urgent {
 			if now.Before(o.nextPortion) {

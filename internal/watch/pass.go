@@ -119,6 +119,8 @@ func (o *owner) step(ctx context.Context) {
 	case len(o.queue) > 0:
 		o.listNext(ctx)
 	case p == nil:
+	case len(p.stack) == 0 && o.readsAhead():
+		o.learnNext(ctx)
 	case len(p.stack) == 0:
 		o.finish()
 	default:
@@ -230,7 +232,7 @@ func (o *owner) lookAgain(ctx context.Context, d *dir) {
 // finish ends a pass whose directories were all visited.
 func (o *owner) finish() {
 	p := o.pass
-	o.pass = nil
+	o.pass, o.free = nil, nil
 	now := time.Now()
 	o.scans++
 	o.listedAt, o.scanTook, o.scanOps = now, now.Sub(p.started), o.chain.ops-p.opsBefore

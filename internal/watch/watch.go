@@ -104,8 +104,8 @@ const hung = time.Second
 // Run sends facts until ctx is done, then closes what it opened and returns nil. The first listing ends
 // with Listed; where the root is missing, RootGone is sent instead. A watcher runs once.
 //
-// When ctx is done while a call into a file system hangs, because a server does not answer, Run leaves a
-// goroutine behind. It ends, and closes what it opened, when the call returns; it sends nothing more.
+// When ctx is done while a call into a file system hangs, because a server does not answer, Run leaves its
+// goroutines behind. They end, and close what they opened, when the call returns; they send nothing more.
 //
 // Facts that were put into a buffered channel and not received stay there with their open files.
 // Run does not close the channel, so that several watchers can share one.
