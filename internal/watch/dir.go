@@ -96,7 +96,7 @@ func (o *owner) list(ctx context.Context, d *dir) {
 	case err != nil:
 		o.unlisted(d, err)
 	case fd < 0:
-	case o.ahead != nil && !d.mount.network:
+	case o.ahead != nil && !d.mount.network && !d.mount.polled:
 		o.chain.release()
 		o.handOver(ctx, d, fd)
 	default:
