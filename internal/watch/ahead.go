@@ -17,8 +17,8 @@ const (
 
 // ahead sets the watches of directories and reads the names in them while the owner is at others: that is half of
 // what a listing asks of the kernel. It does nothing else, and not on network file systems, where each call may
-// hang, nor where there are no watches: polling is to take little. It lasts for one slice of work of the owner, at whose end all that was handed over has been learnt: no
-// event is looked at meanwhile.
+// hang, nor where there are no watches: polling is to take little. It lasts for one slice of work of the owner, at
+// whose end all that was handed over has been learnt: no event is looked at meanwhile.
 type ahead struct {
 	unread chan []*listing
 	// read is in the order of handing over, and has room for all.
