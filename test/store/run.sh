@@ -12,7 +12,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 source test/goprogram.sh
 
-seconds=240 all=no
+seconds=150 all=no
 for arg in "$@"; do
   case $arg in
     --all) all=yes seconds=900 ;;
