@@ -14,7 +14,7 @@ import (
 
 const (
 	maxBlocks   = 16 // in memory for one archive: being filled, digested, written
-	writers     = 8  // blocks that are written at once: what keeps a disk busy
+	writers     = 4  // blocks that are written at once: what keeps a disk busy
 	leastShared = 64 << 10
 )
 
