@@ -121,19 +121,9 @@ func (s *originScan) member() (m OriginMember) {
 }
 
 func (s *originScan) source() *Source {
-	source := &Source{}
+	source, file := &Source{}, SourceFile{}
 	s.object(sourceNames, func(field int) {
 		switch field {
-		case 0:
-			source.Path = s.text()
-		case 1:
-			source.Size = s.integer()
-		case 2:
-			source.ModTime = s.time()
-		case 3:
-			source.ChTime = s.time()
-		case 4:
-			source.Inode = s.unsigned(64)
 		case 5:
 			source.Device = s.unsigned(64)
 		case 6:
@@ -143,27 +133,33 @@ func (s *originScan) source() *Source {
 		case 8:
 			source.Files = []SourceFile{}
 			s.array(func() { source.Files = append(source.Files, s.file()) })
+		default:
+			s.fileField(field, &file)
 		}
 	})
+	source.Path, source.Size, source.ModTime, source.ChTime, source.Inode = file.Path, file.Size, file.ModTime, file.ChTime, file.Inode
 	return source
 }
 
 func (s *originScan) file() (f SourceFile) {
-	s.object(fileNames, func(field int) {
-		switch field {
-		case 0:
-			f.Path = s.text()
-		case 1:
-			f.Size = s.integer()
-		case 2:
-			f.ModTime = s.time()
-		case 3:
-			f.ChTime = s.time()
-		case 4:
-			f.Inode = s.unsigned(64)
-		}
-	})
+	s.object(fileNames, func(field int) { s.fileField(field, &f) })
 	return f
+}
+
+// fileField reads one of fileNames.
+func (s *originScan) fileField(field int, f *SourceFile) {
+	switch field {
+	case 0:
+		f.Path = s.text()
+	case 1:
+		f.Size = s.integer()
+	case 2:
+		f.ModTime = s.time()
+	case 3:
+		f.ChTime = s.time()
+	case 4:
+		f.Inode = s.unsigned(64)
+	}
 }
 
 // object reads an object. read is called for each field of names, and reads its value; others are skipped.
