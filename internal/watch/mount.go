@@ -118,32 +118,42 @@ func (o *owner) leave(d *dir) {
 // event of inotify. What is mounted over the root itself is for checkRoot to see; the listing is for a
 // file system that came in the place of its twin.
 func (o *owner) remounts() {
-	paths, err := o.table.update()
+	points, err := o.table.update()
 	if err != nil {
 		o.opts.Logger.Warn().Err(err).Str("root", o.opts.Root).Msg("mounts below the root are noticed at the next rescan only")
 		return
 	}
-	for _, path := range paths {
+	for path, changed := range points {
 		switch rel, below := strings.CutPrefix(path, strings.TrimSuffix(o.tree.path, "/")+"/"); {
 		case below:
-			o.remount(rel)
+			o.remount(rel, changed)
+		case !changed:
 		case path == "/" || path == o.tree.path || strings.HasPrefix(o.tree.path, path+"/"):
 			o.listSoon(time.Now())
 		}
 	}
 }
 
-// remount looks anew at a directory on or from which something was mounted. Where it has a watch, that one
-// and those below are with the old file system; a polled one is found to be another when it is listed.
-func (o *owner) remount(rel string) {
+// remount looks anew at a mount point. Where its directory has a watch and something was mounted on it or
+// unmounted from it, that watch and those below are with the old file system; a polled one is found to be
+// another when it is listed.
+func (o *owner) remount(rel string, changed bool) {
 	d, name := o.find(rel)
 	if d == nil {
 		return
 	}
-	if child := d.dirs.get(name); child != nil && child.watched {
+	if child := d.dirs.get(name); child != nil && child.watched && (changed || !o.inPlace(child)) {
 		o.forget(child)
 	}
 	o.examine(d, name)
+}
+
+// inPlace tells whether d is still the directory that is found at its path.
+func (o *owner) inPlace(d *dir) bool {
+	o.enter("look at", d.parent, d.name)
+	defer o.pulse.leave()
+	st, at, err := o.chain.stat(d.parent, d.name)
+	return err == nil && st.id() == d.id && at == d.mount.at
 }
 
 func (o *owner) mountStates() []MountState {

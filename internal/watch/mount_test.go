@@ -150,3 +150,29 @@ func TestDirectoryMountedTwice(t *testing.T) {
 		return len(pending) == 0
 	})
 }
+
+// The kernel gives the identifier of what was unmounted to the next mount: the table may say the same of
+// two mounts between which it was not read.
+func TestMountWithTheIdentifierOfTheLast(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can mount")
+	}
+	root := t.TempDir()
+	point := filepath.Join(root, "runs", "mnt")
+	write(t, filepath.Join(point, "hidden.ckpt"), "x")
+	r := start(t, options(root))
+	r.fact(Settled, "runs/mnt/hidden.ckpt")
+	t.Cleanup(func() { _ = unix.Unmount(point, unix.MNT_DETACH) })
+	for _, name := range []string{"a.ckpt", "b.ckpt", "c.ckpt", "d.ckpt"} {
+		from := t.TempDir()
+		write(t, filepath.Join(from, "sub", name), "x")
+		r.release()
+		_ = unix.Unmount(point, unix.MNT_DETACH) // there is none at first
+		if err := unix.Mount(from, point, "", unix.MS_BIND, ""); err != nil {
+			t.Skipf("cannot mount here: %v", err)
+		}
+		r.fact(Settled, "runs/mnt/sub/"+name)
+		write(t, filepath.Join(from, "later", name), "x")
+		r.fact(Settled, "runs/mnt/later/"+name)
+	}
+}

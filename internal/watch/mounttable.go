@@ -58,8 +58,10 @@ func (t *mountTable) changed() bool {
 	return err == nil && n > 0
 }
 
-// update reads the table and returns the mount points that it gained and lost.
-func (t *mountTable) update() ([]string, error) {
+// update reads the table and returns the mount points that it has or had: true for those that were gained
+// or lost, false for those of which the same is said. The latter may be another mount all the same, as the
+// kernel gives the identifier of what was unmounted to the next one.
+func (t *mountTable) update() (map[string]bool, error) {
 	if t.file == nil {
 		return nil, nil
 	}
@@ -72,18 +74,14 @@ func (t *mountTable) update() ([]string, error) {
 	}
 	old := t.byID
 	t.byID = parseMountInfo(string(text))
-	var changed []string
+	points := map[string]bool{}
 	for id, entry := range t.byID {
-		if old[id].path != entry.path {
-			changed = append(changed, entry.path)
-		}
+		points[entry.path] = points[entry.path] || old[id] != entry
 	}
 	for id, entry := range old {
-		if t.byID[id].path != entry.path {
-			changed = append(changed, entry.path)
-		}
+		points[entry.path] = points[entry.path] || t.byID[id] != entry
 	}
-	return changed, nil
+	return points, nil
 }
 
 // entry returns the line of a mount, an empty one when there is none.
