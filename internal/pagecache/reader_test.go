@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -74,6 +75,24 @@ func TestPagesOfOthersStay(t *testing.T) {
 	require.Equal(t, before, cached(t, f, theirs))
 	require.Zero(t, cached(t, f, part{0, 1 << 20}))
 	require.Zero(t, cached(t, f, part{4 << 20, testSize}))
+}
+
+// One who reads on and on finds that the kernel has begun to read far in front; one who reads here and there does not.
+func TestWhatFollowsIsFetched(t *testing.T) {
+	f, data := coldFile(t)
+	far := part{4 << 20, 4<<20 + 128<<10}
+	r := NewReader(f, testSize)
+	for _, offset := range []int64{0, 1 << 20, 500 << 10} {
+		_, err := r.ReadAt(make([]byte, 100_000), offset)
+		require.NoError(t, err)
+	}
+	require.Never(t, func() bool { return cached(t, f, far) > 0 }, 100*time.Millisecond, 10*time.Millisecond)
+	_, err := r.ReadAt(make([]byte, 100_000), 500<<10+100_000)
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return cached(t, f, far) == (far.end-far.begin)/int64(os.Getpagesize()) }, time.Minute, time.Millisecond)
+	readAll(t, r, data)
+	r.Drop()
+	require.Zero(t, cached(t, f, part{0, testSize}))
 }
 
 func TestReadingOutOfOrderLeavesNothing(t *testing.T) {
