@@ -2,6 +2,4 @@
 
 package twinsum
 
-const twin = false
-
-func blocks(_, _ *[8]uint32, _ []byte) { panic("not on this processor") }
+func kernels() []kernel { return nil }
