@@ -171,7 +171,7 @@ func (d *decoder) run() error {
 	}
 }
 
-func (d *decoder) stop(in instruction) error {
+func (d *decoder) stop(in *instruction) error {
 	v, err := d.pop(in)
 	if err != nil {
 		return err
@@ -183,12 +183,12 @@ func (d *decoder) stop(in instruction) error {
 	return nil
 }
 
-func fault(in instruction, format string, args ...any) error {
+func fault(in *instruction, format string, args ...any) error {
 	return &Error{Offset: in.offset, Op: in.op, Reason: fmt.Sprintf(format, args...)}
 }
 
 // step executes one instruction. The groups are: stack, scalars, containers, memo, names and calls.
-func (d *decoder) step(in instruction) error {
+func (d *decoder) step(in *instruction) error {
 	switch in.op {
 	case opMark, opPop, opPopMark, opDup, opProto, opFrame:
 		return d.stackOp(in)
@@ -205,7 +205,7 @@ func (d *decoder) step(in instruction) error {
 }
 
 // push puts a value that takes so many bytes on the stack.
-func (d *decoder) push(in instruction, v any, cost int) error {
+func (d *decoder) push(in *instruction, v any, cost int) error {
 	if len(d.stack) == cap(d.stack) {
 		cost += costGrown * max(cap(d.stack), 32) // what it grows by, and what is copied
 		d.stack = slices.Grow(d.stack, max(cap(d.stack), 32))
@@ -218,14 +218,14 @@ func (d *decoder) push(in instruction, v any, cost int) error {
 }
 
 // charge counts bytes that are about to be taken.
-func (d *decoder) charge(in instruction, bytes int) error {
+func (d *decoder) charge(in *instruction, bytes int) error {
 	if d.memory -= bytes; d.memory < 0 {
 		return d.tooLarge(in)
 	}
 	return nil
 }
 
-func (d *decoder) tooLarge(in instruction) error {
+func (d *decoder) tooLarge(in *instruction) error {
 	return fault(in, "the values need more memory than a pickle of %d bytes may", d.size)
 }
 
@@ -237,7 +237,7 @@ func (d *decoder) base() int {
 	return d.marks[len(d.marks)-1]
 }
 
-func (d *decoder) pop(in instruction) (any, error) {
+func (d *decoder) pop(in *instruction) (any, error) {
 	if len(d.stack) <= d.base() {
 		return nil, fault(in, "the stack is empty")
 	}
@@ -247,7 +247,7 @@ func (d *decoder) pop(in instruction) (any, error) {
 	return v, nil
 }
 
-func (d *decoder) top(in instruction) (any, error) {
+func (d *decoder) top(in *instruction) (any, error) {
 	if len(d.stack) <= d.base() {
 		return nil, fault(in, "the stack is empty")
 	}
@@ -255,7 +255,7 @@ func (d *decoder) top(in instruction) (any, error) {
 }
 
 // popMark takes all values since the last mark. They stay where they are until the next push.
-func (d *decoder) popMark(in instruction) ([]any, error) {
+func (d *decoder) popMark(in *instruction) ([]any, error) {
 	if len(d.marks) == 0 {
 		return nil, fault(in, "there is no mark")
 	}
@@ -267,7 +267,7 @@ func (d *decoder) popMark(in instruction) ([]any, error) {
 }
 
 // popN takes n values. They stay where they are until the next push.
-func (d *decoder) popN(in instruction, n int) ([]any, error) {
+func (d *decoder) popN(in *instruction, n int) ([]any, error) {
 	if len(d.stack)-d.base() < n {
 		return nil, fault(in, "needs %d values, the stack has %d", n, len(d.stack)-d.base())
 	}
@@ -277,7 +277,7 @@ func (d *decoder) popN(in instruction, n int) ([]any, error) {
 	return items, nil
 }
 
-func (d *decoder) stackOp(in instruction) error {
+func (d *decoder) stackOp(in *instruction) error {
 	switch in.op {
 	case opMark:
 		if len(d.marks) >= MaxDepth {
@@ -323,7 +323,7 @@ func (d *decoder) stackOp(in instruction) error {
 	return nil
 }
 
-func (d *decoder) scalarOp(in instruction) error {
+func (d *decoder) scalarOp(in *instruction) error {
 	switch in.op {
 	case opNone:
 		return d.push(in, nil, 0)
@@ -348,14 +348,14 @@ func (d *decoder) scalarOp(in instruction) error {
 	return d.textOp(in)
 }
 
-func (d *decoder) pushInt(in instruction, n int64) error {
+func (d *decoder) pushInt(in *instruction, n int64) error {
 	if n >= 0 && n < 256 { // Go has those
 		return d.push(in, n, 0)
 	}
 	return d.push(in, n, costBox)
 }
 
-func (d *decoder) pushText(in instruction, text []byte) error {
+func (d *decoder) pushText(in *instruction, text []byte) error {
 	if v := d.words.known(text); v != nil {
 		return d.push(in, v, 0)
 	}
@@ -367,7 +367,7 @@ func (d *decoder) pushText(in instruction, text []byte) error {
 }
 
 // textOp executes the scalars of protocol 0, which are written as text.
-func (d *decoder) textOp(in instruction) error {
+func (d *decoder) textOp(in *instruction) error {
 	text := string(in.text)
 	switch in.op {
 	case opFloat:
@@ -401,7 +401,7 @@ func (d *decoder) textOp(in instruction) error {
 	return fault(in, "not implemented")
 }
 
-func (d *decoder) containerOp(in instruction) error {
+func (d *decoder) containerOp(in *instruction) error {
 	switch in.op {
 	case opEmptyTuple:
 		return d.pushTuple(in, nil)
@@ -437,7 +437,7 @@ func (d *decoder) containerOp(in instruction) error {
 }
 
 // pushTuple makes a tuple of values that were just taken from the stack.
-func (d *decoder) pushTuple(in instruction, items []any) error {
+func (d *decoder) pushTuple(in *instruction, items []any) error {
 	if t, kept := d.tuples.intern(items); kept {
 		return d.push(in, t, 0)
 	} else if t != nil {
@@ -452,7 +452,7 @@ func (d *decoder) pushTuple(in instruction, items []any) error {
 }
 
 // markedContainerOp executes the container opcodes that take the values since the last mark.
-func (d *decoder) markedContainerOp(in instruction) error {
+func (d *decoder) markedContainerOp(in *instruction) error {
 	items, err := d.popMark(in)
 	if err != nil {
 		return err
@@ -489,7 +489,7 @@ func (d *decoder) markedContainerOp(in instruction) error {
 }
 
 // target is the value on the top, which the pickle is about to change.
-func (d *decoder) target(in instruction) (any, error) {
+func (d *decoder) target(in *instruction) (any, error) {
 	v, err := d.top(in)
 	if t, ok := v.(*TensorCall); ok {
 		return t.object(), err
@@ -497,7 +497,7 @@ func (d *decoder) target(in instruction) (any, error) {
 	return v, err
 }
 
-func (d *decoder) extend(in instruction, items []any) error {
+func (d *decoder) extend(in *instruction, items []any) error {
 	defer clear(items)
 	if err := d.charge(in, costGrown*len(items)); err != nil {
 		return err
@@ -525,7 +525,7 @@ func (d *decoder) extend(in instruction, items []any) error {
 	return nil
 }
 
-func (d *decoder) addMembers(in instruction, s *Set, items []any) error {
+func (d *decoder) addMembers(in *instruction, s *Set, items []any) error {
 	defer clear(items)
 	for _, v := range items {
 		if err := d.charge(in, costPair+keyCost(v)); err != nil {
@@ -539,7 +539,7 @@ func (d *decoder) addMembers(in instruction, s *Set, items []any) error {
 	return nil
 }
 
-func (d *decoder) setItems(in instruction, pairs []any) error {
+func (d *decoder) setItems(in *instruction, pairs []any) error {
 	if len(pairs)%2 != 0 {
 		return fault(in, "a key has no value")
 	}
@@ -562,7 +562,7 @@ func (d *decoder) setItems(in instruction, pairs []any) error {
 	return fault(in, "sets a key of %s, which is no dict", kindOf(target))
 }
 
-func (d *decoder) setPairs(in instruction, dict *Dict, pairs []any) error {
+func (d *decoder) setPairs(in *instruction, dict *Dict, pairs []any) error {
 	defer clear(pairs)
 	dict.pairs = slices.Grow(dict.pairs, len(pairs))
 	for i := 0; i < len(pairs); i += 2 {
@@ -582,7 +582,7 @@ func (d *decoder) setPairs(in instruction, dict *Dict, pairs []any) error {
 }
 
 // discard keeps values that nothing may refer to any more, if they can hold calls.
-func (d *decoder) discard(in instruction, values ...any) error {
+func (d *decoder) discard(in *instruction, values ...any) error {
 	for _, v := range values {
 		switch v.(type) {
 		case *List, *Tuple, *Set, *Dict, *Object, *PersistentID, *TensorCall:
@@ -595,7 +595,7 @@ func (d *decoder) discard(in instruction, values ...any) error {
 	return nil
 }
 
-func memoIndex(in instruction) (uint64, error) {
+func memoIndex(in *instruction) (uint64, error) {
 	if in.op != opGet && in.op != opPut {
 		return in.number, nil
 	}
@@ -606,7 +606,7 @@ func memoIndex(in instruction) (uint64, error) {
 	return i, nil
 }
 
-func (d *decoder) memoOp(in instruction) error {
+func (d *decoder) memoOp(in *instruction) error {
 	if in.op == opMemoize {
 		return d.memoPut(in, d.memoLen)
 	}
@@ -624,7 +624,7 @@ func (d *decoder) memoOp(in instruction) error {
 	return d.push(in, v, 0)
 }
 
-func (d *decoder) memoPut(in instruction, i uint64) error {
+func (d *decoder) memoPut(in *instruction, i uint64) error {
 	if i >= uint64(d.size) {
 		return fault(in, "memo index %d is larger than the pickle", i)
 	}
@@ -644,7 +644,7 @@ func (d *decoder) memoPut(in instruction, i uint64) error {
 }
 
 // pushImport notes an import. A name that occurs again is the same value.
-func (d *decoder) pushImport(in instruction, module, name string) error {
+func (d *decoder) pushImport(in *instruction, module, name string) error {
 	g, err := d.importName(in, module, name)
 	if err != nil {
 		return err
@@ -652,7 +652,7 @@ func (d *decoder) pushImport(in instruction, module, name string) error {
 	return d.push(in, g, 0)
 }
 
-func (d *decoder) importName(in instruction, module, name string) (*Global, error) {
+func (d *decoder) importName(in *instruction, module, name string) (*Global, error) {
 	dotted := module + "\n" + name
 	g, known := d.globals[dotted]
 	if !known {
@@ -667,7 +667,7 @@ func (d *decoder) importName(in instruction, module, name string) (*Global, erro
 	return g, d.charge(in, costImport)
 }
 
-func (d *decoder) objectOp(in instruction) error {
+func (d *decoder) objectOp(in *instruction) error {
 	if err := checkText(string(in.text)+"\n"+string(in.second), in.op); err != nil { // of GLOBAL, INST, PERSID
 		return fault(in, "%v", err)
 	}
@@ -697,7 +697,7 @@ func (d *decoder) objectOp(in instruction) error {
 	return d.call(in)
 }
 
-func (d *decoder) stackGlobal(in instruction) error {
+func (d *decoder) stackGlobal(in *instruction) error {
 	pair, err := d.popN(in, 2)
 	if err != nil {
 		return err
@@ -711,7 +711,7 @@ func (d *decoder) stackGlobal(in instruction) error {
 }
 
 // call executes the opcodes that would call something.
-func (d *decoder) call(in instruction) error {
+func (d *decoder) call(in *instruction) error {
 	o := &Object{New: in.op == opNewObj || in.op == opNewObjEx, single: single{true}}
 	switch in.op {
 	case opInst, opObj:
@@ -750,7 +750,7 @@ func (d *decoder) call(in instruction) error {
 }
 
 // callMarked executes INST and OBJ, whose arguments are the values since the last mark.
-func (d *decoder) callMarked(in instruction, o *Object) error {
+func (d *decoder) callMarked(in *instruction, o *Object) error {
 	items, err := d.popMark(in)
 	if err != nil {
 		return err
@@ -775,7 +775,7 @@ func (d *decoder) callMarked(in instruction, o *Object) error {
 	return d.push(in, o, costObject)
 }
 
-func (d *decoder) build(in instruction) error {
+func (d *decoder) build(in *instruction) error {
 	state, err := d.pop(in)
 	if err != nil {
 		return err
