@@ -113,6 +113,7 @@ type decoder struct {
 	words   words
 	tuples  tuples
 	forms   forms
+	spares  spares
 
 	// Only memo entries that a GET asks for are kept: most of what a pickler memoizes is never used again.
 	used     bitSet
@@ -446,7 +447,7 @@ func (d *decoder) pushTuple(in *instruction, items []any) error {
 	if err := d.charge(in, costTuple+costItem*len(items)); err != nil {
 		return err
 	}
-	t := &Tuple{Items: slices.Clone(items), single: single{true}}
+	t := d.spares.tuple(items)
 	clear(items)
 	return d.push(in, t, 0)
 }
@@ -668,8 +669,10 @@ func (d *decoder) importName(in *instruction, module, name string) (*Global, err
 }
 
 func (d *decoder) objectOp(in *instruction) error {
-	if err := checkText(string(in.text)+"\n"+string(in.second), in.op); err != nil { // of GLOBAL, INST, PERSID
-		return fault(in, "%v", err)
+	for _, text := range [][]byte{in.text, in.second} { // of GLOBAL, INST, PERSID
+		if err := checkText(string(text), in.op); err != nil {
+			return fault(in, "%v", err)
+		}
 	}
 	switch in.op {
 	case opGlobal:
@@ -685,7 +688,7 @@ func (d *decoder) objectOp(in *instruction) error {
 		if err != nil {
 			return err
 		}
-		return d.push(in, &PersistentID{ID: id, single: single{true}}, costPersistentID)
+		return d.push(in, d.spares.persistentID(id), costPersistentID)
 	case opNextBuffer:
 		return d.push(in, &PersistentID{ID: "out-of-band buffer", single: single{true}}, costPersistentID)
 	case opReadonlyBuffer:
@@ -712,10 +715,10 @@ func (d *decoder) stackGlobal(in *instruction) error {
 
 // call executes the opcodes that would call something.
 func (d *decoder) call(in *instruction) error {
-	o := &Object{New: in.op == opNewObj || in.op == opNewObjEx, single: single{true}}
+	o := Object{New: in.op == opNewObj || in.op == opNewObjEx, single: single{true}}
 	switch in.op {
 	case opInst, opObj:
-		return d.callMarked(in, o)
+		return d.callMarked(in)
 	case opReduce, opNewObj:
 		pair, err := d.popN(in, 2)
 		if err != nil {
@@ -746,11 +749,11 @@ func (d *decoder) call(in *instruction) error {
 		o.Class, o.Args, o.Kwargs = three[0], args.Items, kwargs
 		clear(three)
 	}
-	return d.push(in, o, costObject)
+	return d.push(in, d.spares.object(o), costObject)
 }
 
 // callMarked executes INST and OBJ, whose arguments are the values since the last mark.
-func (d *decoder) callMarked(in *instruction, o *Object) error {
+func (d *decoder) callMarked(in *instruction) error {
 	items, err := d.popMark(in)
 	if err != nil {
 		return err
@@ -765,14 +768,12 @@ func (d *decoder) callMarked(in *instruction, o *Object) error {
 		if err != nil {
 			return err
 		}
-		o.Class, o.Args = g, kept
-		return d.push(in, o, costObject)
+		return d.push(in, &Object{Class: g, Args: kept, single: single{true}}, costObject)
 	}
 	if len(kept) == 0 {
 		return fault(in, "there is no class")
 	}
-	o.Class, o.Args = kept[0], kept[1:]
-	return d.push(in, o, costObject)
+	return d.push(in, &Object{Class: kept[0], Args: kept[1:], single: single{true}}, costObject)
 }
 
 func (d *decoder) build(in *instruction) error {
