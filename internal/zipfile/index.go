@@ -5,7 +5,8 @@ import (
 	"math/bits"
 )
 
-// Index finds names in a list. It takes 6 to 12 bytes for each of them, which a map does several times.
+// Index finds names in a list. It takes 6 to 12 bytes for each of them, which a map does several times. The zero value is one
+// of no names.
 type Index struct {
 	slots []uint32 // the place of a name, counted from 1; 0 is free
 }
@@ -28,6 +29,9 @@ func NewIndex(n int, name func(place int) string) (x Index, twice int) {
 
 // Find returns the first place of a name, -1 when it is not there. name gives the names that the index was made of.
 func (x Index) Find(wanted string, name func(place int) string) int {
+	if x.slots == nil {
+		return -1
+	}
 	_, place := x.slot(wanted, name)
 	return place
 }
