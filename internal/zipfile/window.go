@@ -2,8 +2,10 @@ package zipfile
 
 import "io"
 
-// leastPage is how many bytes a window reads at once where pieces lie far from each other.
-const leastPage = 4 << 10
+const (
+	leastPage = 1 << 10 // bytes that a window reads at once where pieces lie far from each other
+	closeBy   = 4 << 10 // bytes that are read in the time of another call
+)
 
 // Window reads a file through a page of memory, for those who read many small pieces from front to back. The closer the pieces
 // lie to each other, the more it reads at once. It is for one goroutine.
@@ -35,7 +37,7 @@ func (w *Window) Peek(offset int64, n int) ([]byte, error) {
 		return w.page[from:][:n], nil
 	}
 	size := leastPage
-	if from > 0 && from < int64(len(w.page))*3/2 {
+	if from > 0 && from < int64(len(w.page)+closeBy) {
 		size = 2 * len(w.page)
 	}
 	size = max(min(size, w.most), n)
