@@ -180,7 +180,7 @@ func (d *decoder) stop(in *instruction) error {
 	if len(d.stack) > 0 {
 		return fault(in, "%d values are left on the stack", len(d.stack))
 	}
-	d.result.Value, d.result.Size = v, d.pos
+	d.result.Value, d.result.Size = v, d.pos()
 	return nil
 }
 
@@ -317,7 +317,7 @@ func (d *decoder) stackOp(in *instruction) error {
 		}
 		d.result.Protocol = int(in.number)
 	case opFrame:
-		if rest := uint64(d.size - d.pos); in.number > rest {
+		if rest := uint64(d.size - d.pos()); in.number > rest {
 			return fault(in, "a frame of %d bytes, but only %d are left", in.number, rest)
 		}
 	}

@@ -133,24 +133,25 @@ type instruction struct {
 type lexer struct {
 	source io.ReaderAt
 	size   int
-	window int // bytes that are read at once, or more
-	pos    int
-	data   []byte // a part of the pickle, from start on
+	window int    // bytes that are read at once, or more
+	data   []byte // a part of the pickle, from start on; what follows the begin of the instruction stays there
 	start  int
-	from   int // where the instruction begins: what is behind it stays in data
+	at     int // in data
 	in     instruction
 }
+
+// pos returns where in the pickle the lexer is.
+func (l *lexer) pos() int { return l.start + l.at }
 
 const usualWindow = 64 << 10 // bytes
 
 // next returns the next instruction, which is valid until the one after it.
 func (l *lexer) next() (*instruction, error) {
 	in := &l.in
-	*in = instruction{offset: l.pos}
-	if l.pos >= l.size {
-		return in, &Error{Offset: l.pos, Reason: "the pickle ends without a STOP opcode"}
+	*in = instruction{offset: l.pos()}
+	if in.offset >= l.size {
+		return in, &Error{Offset: in.offset, Reason: "the pickle ends without a STOP opcode"}
 	}
-	l.from = l.pos
 	op, err := l.take(1)
 	if err != nil {
 		return in, err
@@ -184,29 +185,34 @@ func (l *lexer) next() (*instruction, error) {
 
 // take returns the n bytes that follow.
 func (l *lexer) take(n uint64) ([]byte, error) {
-	if n > uint64(l.start+len(l.data)-l.pos) {
-		if rest := uint64(l.size - l.pos); n > rest {
-			return nil, fault(&l.in, "needs %d bytes, but only %d are left", n, rest)
-		}
-		if err := l.fill(l.pos + int(n)); err != nil {
+	if n > uint64(len(l.data)-l.at) {
+		if err := l.need(n); err != nil {
 			return nil, err
 		}
 	}
-	begin := l.pos - l.start
-	l.pos += int(n)
-	return l.data[begin : begin+int(n)], nil
+	l.at += int(n)
+	return l.data[l.at-int(n) : l.at], nil
+}
+
+// need reads on until the n bytes that follow are there.
+func (l *lexer) need(n uint64) error {
+	if rest := uint64(l.size - l.pos()); n > rest {
+		return fault(&l.in, "needs %d bytes, but only %d are left", n, rest)
+	}
+	return l.fill(l.pos() + int(n))
 }
 
 // fill reads on, at least up to end, and gives up what is in front of the instruction.
 func (l *lexer) fill(end int) error {
-	kept := l.data[min(l.from-l.start, len(l.data)):]
-	size := min(max(l.window, 2*(end-l.from)), l.size-l.from)
+	from := l.in.offset
+	kept := l.data[min(from-l.start, len(l.data)):]
+	size := min(max(l.window, 2*(end-from)), l.size-from)
 	if size > cap(l.data) {
 		l.data = append(make([]byte, 0, size), kept...)
 	} else {
 		l.data = l.data[:copy(l.data[:cap(l.data)], kept)]
 	}
-	l.start = l.from
+	l.start, l.at = from, l.pos()-from
 	have := len(l.data)
 	l.data = l.data[:size]
 	n, err := l.source.ReadAt(l.data[have:], int64(l.start+have))
@@ -245,12 +251,12 @@ func (l *lexer) counted(width uint64) ([]byte, error) {
 }
 
 func (l *lexer) line() ([]byte, error) {
-	for searched := l.pos; ; {
+	for searched := l.pos(); ; {
 		rest := l.data[searched-l.start:]
 		if i := bytes.IndexByte(rest, '\n'); i >= 0 {
-			b := l.data[l.pos-l.start : searched+i-l.start]
-			l.pos = searched + i + 1
-			return b, nil
+			begin := l.at
+			l.at = searched - l.start + i + 1
+			return l.data[begin : l.at-1], nil
 		}
 		searched += len(rest)
 		if searched == l.size {
@@ -263,13 +269,13 @@ func (l *lexer) line() ([]byte, error) {
 }
 
 func (l *lexer) twoLines() (first, second []byte, err error) {
-	at := l.pos
+	begin := l.pos()
 	if first, err = l.line(); err != nil {
 		return nil, nil, err
 	}
 	length := len(first)
 	second, err = l.line()
-	return l.data[at-l.start:][:length], second, err // the second may have moved the first
+	return l.data[begin-l.start:][:length], second, err // the second may have moved the first
 }
 
 // Error says where and why a pickle cannot be read.
