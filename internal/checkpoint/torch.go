@@ -5,7 +5,7 @@ import (
 	"hash/crc32"
 	"io"
 
-	"github.com/bundlewatch/bundlewatch/internal/zipfile"
+	"github.com/bundlewatch/bundlewatch/internal/names"
 )
 
 // torchFile is what a checkpoint in one of torch's formats has: tensors in its pickle that are views of
@@ -17,7 +17,7 @@ type torchFile struct {
 	legacy    bool   // a format from before torch 1.6
 	prefix    string // of the names of the storages' records; the rest is the key
 	blobs     []blob // the storages
-	keys      zipfile.Index
+	keys      names.Index
 	shapes    shapes
 }
 
@@ -34,7 +34,7 @@ type blob struct {
 // setBlobs takes over the storages, which lie in records named by prefix and key.
 func (f *torchFile) setBlobs(blobs []blob) {
 	f.blobs = blobs
-	f.keys, _ = zipfile.NewIndex(len(blobs), f.key)
+	f.keys, _ = names.NewIndex(len(blobs), f.key)
 }
 
 func (f *torchFile) key(place int) string { return f.blobs[place].record[len(f.prefix):] }

@@ -7,6 +7,8 @@ import (
 	"math/big"
 	"slices"
 	"strconv"
+
+	"github.com/bundlewatch/bundlewatch/internal/names"
 )
 
 // Limits of a read. Real checkpoints stay far below them: the pickle of 100,000 tensors has about
@@ -110,6 +112,7 @@ type decoder struct {
 
 	// What occurs again and again is kept once.
 	globals map[string]*Global
+	texts   names.Texts
 	words   words
 	tuples  tuples
 	forms   forms
@@ -360,11 +363,13 @@ func (d *decoder) pushText(in *instruction, text []byte) error {
 	if v := d.words.known(text); v != nil {
 		return d.push(in, v, 0)
 	}
-	s := string(text)
+	s := d.texts.Keep(text)
 	if err := checkText(s, in.op); err != nil {
 		return fault(in, "%v", err)
 	}
-	return d.push(in, d.words.keep(s), 2*costBox+len(s))
+	var v any = s
+	d.words.keep(text, v)
+	return d.push(in, v, 2*costBox+len(s))
 }
 
 // textOp executes the scalars of protocol 0, which are written as text.

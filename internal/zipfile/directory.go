@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/bundlewatch/bundlewatch/internal/names"
 )
 
 // Compression methods that are read.
@@ -51,9 +53,9 @@ type Directory struct {
 	Start   int64   // offset of the central directory
 	Size    int64   // of the whole zip
 
-	names Index    // of Entries
-	order []int32  // places in Entries as they lie in the file; nil where that is their order
-	heads []uint32 // CRC-32 of what is in front of the data of each, in that order
+	names names.Index // of Entries
+	order []int32     // places in Entries as they lie in the file; nil where that is their order
+	heads []uint32    // CRC-32 of what is in front of the data of each, in that order
 }
 
 // Error says what is wrong with a zip.
@@ -284,9 +286,9 @@ func agree(narrow, wide, escape uint64) bool { return narrow == wide || narrow =
 
 func parseCentral(b []byte, e end) ([]Entry, error) {
 	entries := make([]Entry, 0, e.count)
-	var names nameTexts
+	var texts names.Texts
 	for offset := e.start; len(b) > 0; {
-		entry, n, err := parseCentralEntry(b, offset, &names)
+		entry, n, err := parseCentralEntry(b, offset, &texts)
 		if err != nil {
 			return nil, err
 		}
@@ -299,23 +301,7 @@ func parseCentral(b []byte, e end) ([]Entry, error) {
 	return entries, nil
 }
 
-// nameTexts keeps names in few pieces of memory.
-type nameTexts struct{ piece strings.Builder }
-
-const namesPiece = 16 << 10 // bytes
-
-// keep returns a name, which is in front of so many bytes of the directory.
-func (t *nameTexts) keep(name []byte, left int) string {
-	if t.piece.Cap()-t.piece.Len() < len(name) {
-		t.piece.Reset()
-		t.piece.Grow(max(len(name), min(left, namesPiece)))
-	}
-	at := t.piece.Len()
-	t.piece.Write(name)
-	return t.piece.String()[at:]
-}
-
-func parseCentralEntry(b []byte, offset int64, names *nameTexts) (Entry, int, error) {
+func parseCentralEntry(b []byte, offset int64, texts *names.Texts) (Entry, int, error) {
 	if len(b) < centralSize || binary.LittleEndian.Uint32(b) != centralSignature {
 		return Entry{}, 0, broken(offset, "no entry of the central directory where one should be")
 	}
@@ -325,7 +311,7 @@ func parseCentralEntry(b []byte, offset int64, names *nameTexts) (Entry, int, er
 		return Entry{}, 0, broken(offset, "an entry of the central directory is longer than the directory")
 	}
 	e := Entry{
-		Name:   names.keep(b[centralSize:centralSize+nameLen], len(b)),
+		Name:   texts.Keep(b[centralSize : centralSize+nameLen]),
 		Method: binary.LittleEndian.Uint16(b[10:]),
 		CRC32:  binary.LittleEndian.Uint32(b[16:]),
 		Packed: int64(binary.LittleEndian.Uint32(b[20:])),
@@ -413,7 +399,7 @@ func (e *Entry) takeZip64(field []byte, wanted []*int64) error {
 // checkNames makes Find work, too.
 func (d *Directory) checkNames() (err error) {
 	var twice int
-	if d.names, twice = NewIndex(len(d.Entries), d.name); twice >= 0 {
+	if d.names, twice = names.NewIndex(len(d.Entries), d.name); twice >= 0 {
 		return d.Entries[twice].broken("the name occurs twice")
 	}
 	for i := range d.Entries {

@@ -340,23 +340,6 @@ func reverseCentral(data []byte, d *Directory) []byte {
 	return append(append(reversed, slices.Concat(records...)...), data[end:]...)
 }
 
-func TestIndex(t *testing.T) {
-	for _, n := range []int{0, 1, 2, 3, 1000} {
-		name := func(place int) string { return fmt.Sprint("name ", place) }
-		x, twice := NewIndex(n, name)
-		require.Equal(t, -1, twice)
-		for place := range n {
-			require.Equal(t, place, x.Find(name(place), name))
-		}
-		require.Equal(t, -1, x.Find("another", name))
-	}
-	name := func(place int) string { return fmt.Sprint(place % 7) }
-	x, twice := NewIndex(10, name)
-	require.Equal(t, 7, twice)
-	require.Equal(t, 2, x.Find("2", name))
-	require.Equal(t, -1, Index{}.Find("2", name))
-}
-
 // A window gives the same bytes wherever its pages lie, and reads more at once the closer the pieces are.
 func TestWindow(t *testing.T) {
 	data := make([]byte, 300_000)

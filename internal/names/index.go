@@ -1,4 +1,4 @@
-package zipfile
+package names
 
 import (
 	"hash/maphash"
