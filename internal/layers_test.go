@@ -29,6 +29,7 @@ var layers = [][]string{
 	{"internal/checkpoint", "internal/pickle", "internal/config", "internal/pattern", "internal/zipfile", "internal/score", "internal/archivefile",
 		"internal/pagecache", "internal/tree", "internal/lease", "internal/signature", "internal/manual", "internal/provenance", "internal/twinsum",
 		"internal/objectstore"},
+	{"internal/names"},
 }
 
 var siblings = map[string][]string{

@@ -151,16 +151,11 @@ func (m *Manifest) writeMembers(w *bufio.Writer) error {
 
 func (m *Member) writeTensors(w *bufio.Writer, indent string) error {
 	list := listWriter{w: w, indent: indent}
-	var text bytes.Buffer
-	encoder := json.NewEncoder(&text)
-	encoder.SetIndent(indent+manifestIndent, manifestIndent)
+	var text []byte
 	err := m.Tensors.Each(func(t checkpoint.Tensor) error {
 		list.next()
-		text.Reset()
-		if err := encoder.Encode(&t); err != nil {
-			return err
-		}
-		_, err := w.Write(bytes.TrimSuffix(text.Bytes(), []byte("\n")))
+		text = t.AppendIndented(text[:0], indent+manifestIndent)
+		_, err := w.Write(text)
 		return err
 	})
 	return errors.Join(err, list.end())
@@ -179,7 +174,9 @@ func (l *listWriter) next() {
 		separator = "[\n"
 	}
 	l.items++
-	l.w.WriteString(separator + l.indent + manifestIndent)
+	for _, text := range []string{separator, l.indent, manifestIndent} {
+		l.w.WriteString(text)
+	}
 }
 
 func (l *listWriter) end() error {

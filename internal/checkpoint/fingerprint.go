@@ -12,8 +12,9 @@ import (
 func (p *Payload) Fingerprint() string { return p.fingerprint }
 
 type fingerprint struct {
-	sum hash.Hash
-	of  *whole // to which the last piece belonged
+	sum  hash.Hash
+	of   *whole   // to which the last piece belonged
+	head [13]byte // of what begins
 }
 
 func newFingerprint() *fingerprint { return &fingerprint{sum: sha256.New()} }
@@ -29,13 +30,13 @@ func (f *fingerprint) add(s Segment) {
 }
 
 func (f *fingerprint) begin(literal bool, size int64, crc uint32) {
-	var head [13]byte
+	f.head[0] = 0
 	if literal {
-		head[0] = 1
+		f.head[0] = 1
 	}
-	binary.LittleEndian.PutUint64(head[1:], uint64(size))
-	binary.LittleEndian.PutUint32(head[9:], crc)
-	f.sum.Write(head[:])
+	binary.LittleEndian.PutUint64(f.head[1:], uint64(size))
+	binary.LittleEndian.PutUint32(f.head[9:], crc)
+	f.sum.Write(f.head[:])
 }
 
 func (f *fingerprint) text() string { return hex.EncodeToString(f.sum.Sum(nil)) }

@@ -8,7 +8,6 @@ import (
 	"hash/crc32"
 	"io"
 	"iter"
-	"slices"
 
 	"github.com/bundlewatch/bundlewatch/internal/pickle"
 	"github.com/bundlewatch/bundlewatch/internal/zipfile"
@@ -93,60 +92,63 @@ func Literal(b []byte) *Payload {
 }
 
 // Verbatim lays out the whole file, byte for byte. What has no CRC of its own is read now, unless the source remembers
-// it: the bytes between the records of a zip, compressed records (whose content is held against its CRC), and other
+// it: the central directory of a zip, compressed records (whose content is held against its CRC), and other
 // formats as a whole.
 func (c *Checkpoint) Verbatim() (*Payload, error) {
-	records := c.inFileOrder()
-	sums, err := rangesOf(c.source).ofWhole(func() ([]uint32, error) { return c.sumParts(records) })
+	sums, err := rangesOf(c.source).ofWhole(c.sumParts)
 	if err != nil {
 		return nil, err
 	}
+	parts := *c
 	return newPayload(c.source, func(yield func(Segment) bool) {
-		n := 0
-		eachPart(records, c.Size, func(part Segment, _ *zipfile.Entry) bool {
-			part.CRC32 = sums[n]
-			n++
+		left := sums
+		parts.eachPart(func(part Segment, _ *zipfile.Entry, summed bool) bool {
+			if !summed {
+				part.CRC32, left = left[0], left[1:]
+			}
 			return yield(part)
 		})
 	}), nil
 }
 
-// eachPart visits the parts of which a file consists: what is in front of a record, the record, and so on; last what
-// follows the last record. part has no CRC.
-func eachPart(records []*zipfile.Entry, size int64, visit func(part Segment, record *zipfile.Entry) bool) {
+// eachPart visits the parts of which the file consists: what is in front of a record, the record, and so on; last what
+// follows the last record. summed tells that the part has its CRC.
+func (c *Checkpoint) eachPart(visit func(part Segment, record *zipfile.Entry, summed bool) bool) {
 	at := int64(0)
-	for _, e := range records {
-		if !visit(Segment{Offset: at, Size: e.Data - at}, nil) || !visit(Segment{Offset: e.Data, Size: e.Packed, Record: e.Name}, e) {
-			return
+	if c.directory != nil {
+		for e, head := range c.directory.InFileOrder() {
+			// That of a compressed record is the content's, and not that of the bytes in the file.
+			summed := e.Method == zipfile.Stored && !c.NoCRC
+			if !visit(Segment{Offset: at, Size: e.Data - at, CRC32: head}, nil, true) ||
+				!visit(Segment{Offset: e.Data, Size: e.Packed, CRC32: e.CRC32, Record: e.Name}, e, summed) {
+				return
+			}
+			at = e.Data + e.Packed
 		}
-		at = e.Data + e.Packed
 	}
-	visit(Segment{Offset: at, Size: size - at}, nil)
+	visit(Segment{Offset: at, Size: c.Size - at}, nil, false)
 }
 
-// sumParts returns the CRC-32 of the parts of the file. That of a record was saved, but for compressed ones, where it is
-// the content's, and not that of the bytes in the file.
-func (c *Checkpoint) sumParts(records []*zipfile.Entry) (sums []uint32, err error) {
-	sums = make([]uint32, 0, 2*len(records)+1)
-	near := zipfile.NewWindow(c.source, block) // records may be small
-	eachPart(records, c.Size, func(part Segment, e *zipfile.Entry) bool {
-		var sum uint32
-		switch {
-		case e != nil && e.Method == zipfile.Stored && !c.NoCRC:
-			sum = e.CRC32
-		case e != nil && e.Method != zipfile.Stored:
-			if err = checkEntry(c.source, e); err != nil {
-				return false
-			}
-			fallthrough
-		default:
-			sum, err = sumRange(near, part.Offset, part.Size)
+// sumParts returns the CRC-32 of the parts that have none.
+func (c *Checkpoint) sumParts() (sums []uint32, err error) {
+	near := zipfile.NewWindow(c.source, nearRecords)
+	c.eachPart(func(part Segment, e *zipfile.Entry, summed bool) bool {
+		if summed {
+			return true
 		}
-		sums = append(sums, sum)
+		if e != nil && e.Method != zipfile.Stored {
+			err = checkEntry(c.source, e)
+		}
+		if err == nil {
+			part.CRC32, err = sumRange(near, part.Offset, part.Size)
+		}
+		sums = append(sums, part.CRC32)
 		return err == nil
 	})
 	return sums, err
 }
+
+const nearRecords = 64 << 10 // bytes: records may be small
 
 // sumRange reads a range for its CRC-32.
 func sumRange(r io.ReaderAt, offset, size int64) (uint32, error) {
@@ -159,19 +161,6 @@ func sumRange(r io.ReaderAt, offset, size int64) (uint32, error) {
 		return 0, fmt.Errorf("read %d bytes at %d: got %d: %w", size, offset, n, cmp.Or(err, io.ErrUnexpectedEOF))
 	}
 	return sum.Sum32(), nil
-}
-
-// inFileOrder returns the records of a zip as they lie in the file; none for other formats.
-func (c *Checkpoint) inFileOrder() []*zipfile.Entry {
-	if c.directory == nil {
-		return nil
-	}
-	entries := make([]*zipfile.Entry, 0, len(c.directory.Entries))
-	for i := range c.directory.Entries {
-		entries = append(entries, &c.directory.Entries[i])
-	}
-	slices.SortFunc(entries, func(a, b *zipfile.Entry) int { return cmp.Compare(a.Data, b.Data) })
-	return entries
 }
 
 // ForgetRecords gives up what is only needed to lay out the file as it is and to read its records: memory that grows with

@@ -7,7 +7,7 @@ import "sync"
 type Ranges struct {
 	mu    sync.Mutex
 	known map[[2]int64]uint32 // by offset and size
-	whole []uint32            // of the parts that make up the file, in order; nil when they are not known
+	whole []uint32            // of the parts of the file that have none of their own, in order; nil when they are not known
 }
 
 // remembering is a source that has a memory for the CRC-32 of its ranges.
@@ -41,7 +41,7 @@ func (r *Ranges) of(offset, size int64, read func() (uint32, error)) (uint32, er
 	return sum, err
 }
 
-// ofWhole returns the CRC-32 of the parts that make up the file, which is read for them when they are not known.
+// ofWhole returns the CRC-32 of the parts of the file that have none of their own, which are read when they are not known.
 func (r *Ranges) ofWhole(read func() ([]uint32, error)) (sums []uint32, err error) {
 	if r == nil {
 		return read()

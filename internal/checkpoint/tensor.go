@@ -2,8 +2,10 @@ package checkpoint
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/bundlewatch/bundlewatch/internal/pickle"
@@ -20,6 +22,60 @@ type Tensor struct {
 
 	stride []int64
 	offset int64 // in elements from the start of the storage
+}
+
+// AppendIndented appends what json.MarshalIndent returns for the tensor, with that prefix and two spaces for each level.
+func (t *Tensor) AppendIndented(b []byte, prefix string) []byte {
+	field := func(separator, name string) {
+		b = append(append(append(append(b, separator...), prefix...), name...), ": "...)
+	}
+	text := func(s string) { b = appendJSONText(b, s) }
+	field("{\n", `  "name"`)
+	text(t.Name)
+	field(",\n", `  "dtype"`)
+	text(t.DType)
+	field(",\n", `  "shape"`)
+	b = appendCounts(b, t.Shape, prefix)
+	field(",\n", `  "bytes"`)
+	b = strconv.AppendInt(b, t.Bytes, 10)
+	if t.Storage != "" {
+		field(",\n", `  "storage"`)
+		text(t.Storage)
+	}
+	if t.Kind != "" {
+		field(",\n", `  "kind"`)
+		text(t.Kind)
+	}
+	return append(append(append(b, '\n'), prefix...), '}')
+}
+
+func appendCounts(b []byte, counts []int64, prefix string) []byte {
+	if len(counts) == 0 {
+		if counts == nil {
+			return append(b, "null"...)
+		}
+		return append(b, "[]"...)
+	}
+	for i, n := range counts {
+		separator := ",\n"
+		if i == 0 {
+			separator = "[\n"
+		}
+		b = append(append(append(b, separator...), prefix...), "    "...)
+		b = strconv.AppendInt(b, n, 10)
+	}
+	return append(append(append(b, '\n'), prefix...), "  ]"...)
+}
+
+// appendJSONText appends a text as encoding/json writes it.
+func appendJSONText(b []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+			quoted, _ := json.Marshal(s) // cannot fail for a string
+			return append(b, quoted...)
+		}
+	}
+	return append(append(append(b, '"'), s...), '"')
 }
 
 // dense describes the arguments of torch._utils._rebuild_tensor_v2 and its relatives.

@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
-	"slices"
-	"strings"
+
+	"github.com/bundlewatch/bundlewatch/internal/names"
 )
 
 // torchFile is what a checkpoint in one of torch's formats has: tensors in its pickle that are views of
@@ -16,7 +16,8 @@ type torchFile struct {
 	loadable  bool   // only opcodes that torch.load(weights_only=True) reads, and no record that torch does not know
 	legacy    bool   // a format from before torch 1.6
 	prefix    string // of the names of the storages' records; the rest is the key
-	blobs     []blob // the storages, by record
+	blobs     []blob // the storages
+	keys      names.Index
 	shapes    shapes
 }
 
@@ -32,18 +33,14 @@ type blob struct {
 
 // setBlobs takes over the storages, which lie in records named by prefix and key.
 func (f *torchFile) setBlobs(blobs []blob) {
-	slices.SortFunc(blobs, func(a, b blob) int { return strings.Compare(a.record, b.record) })
 	f.blobs = blobs
+	f.keys, _ = names.NewIndex(len(blobs), f.key)
 }
 
+func (f *torchFile) key(place int) string { return f.blobs[place].record[len(f.prefix):] }
+
 // place returns where in blobs the storage of that key is, or -1.
-func (f *torchFile) place(key string) int {
-	i, found := slices.BinarySearchFunc(f.blobs, key, func(b blob, key string) int { return strings.Compare(b.record[len(f.prefix):], key) })
-	if !found {
-		return -1
-	}
-	return i
-}
+func (f *torchFile) place(key string) int { return f.keys.Find(key, f.key) }
 
 // find returns the storage of that key, or nil.
 func (f *torchFile) find(key string) *blob {

@@ -7,6 +7,8 @@ import (
 	"math/big"
 	"slices"
 	"strconv"
+
+	"github.com/bundlewatch/bundlewatch/internal/names"
 )
 
 // Limits of a read. Real checkpoints stay far below them: the pickle of 100,000 tensors has about
@@ -110,9 +112,11 @@ type decoder struct {
 
 	// What occurs again and again is kept once.
 	globals map[string]*Global
+	texts   names.Texts
 	words   words
 	tuples  tuples
 	forms   forms
+	spares  spares
 
 	// Only memo entries that a GET asks for are kept: most of what a pickler memoizes is never used again.
 	used     bitSet
@@ -171,7 +175,7 @@ func (d *decoder) run() error {
 	}
 }
 
-func (d *decoder) stop(in instruction) error {
+func (d *decoder) stop(in *instruction) error {
 	v, err := d.pop(in)
 	if err != nil {
 		return err
@@ -179,16 +183,16 @@ func (d *decoder) stop(in instruction) error {
 	if len(d.stack) > 0 {
 		return fault(in, "%d values are left on the stack", len(d.stack))
 	}
-	d.result.Value, d.result.Size = v, d.pos
+	d.result.Value, d.result.Size = v, d.pos()
 	return nil
 }
 
-func fault(in instruction, format string, args ...any) error {
+func fault(in *instruction, format string, args ...any) error {
 	return &Error{Offset: in.offset, Op: in.op, Reason: fmt.Sprintf(format, args...)}
 }
 
 // step executes one instruction. The groups are: stack, scalars, containers, memo, names and calls.
-func (d *decoder) step(in instruction) error {
+func (d *decoder) step(in *instruction) error {
 	switch in.op {
 	case opMark, opPop, opPopMark, opDup, opProto, opFrame:
 		return d.stackOp(in)
@@ -205,7 +209,7 @@ func (d *decoder) step(in instruction) error {
 }
 
 // push puts a value that takes so many bytes on the stack.
-func (d *decoder) push(in instruction, v any, cost int) error {
+func (d *decoder) push(in *instruction, v any, cost int) error {
 	if len(d.stack) == cap(d.stack) {
 		cost += costGrown * max(cap(d.stack), 32) // what it grows by, and what is copied
 		d.stack = slices.Grow(d.stack, max(cap(d.stack), 32))
@@ -218,14 +222,14 @@ func (d *decoder) push(in instruction, v any, cost int) error {
 }
 
 // charge counts bytes that are about to be taken.
-func (d *decoder) charge(in instruction, bytes int) error {
+func (d *decoder) charge(in *instruction, bytes int) error {
 	if d.memory -= bytes; d.memory < 0 {
 		return d.tooLarge(in)
 	}
 	return nil
 }
 
-func (d *decoder) tooLarge(in instruction) error {
+func (d *decoder) tooLarge(in *instruction) error {
 	return fault(in, "the values need more memory than a pickle of %d bytes may", d.size)
 }
 
@@ -237,7 +241,7 @@ func (d *decoder) base() int {
 	return d.marks[len(d.marks)-1]
 }
 
-func (d *decoder) pop(in instruction) (any, error) {
+func (d *decoder) pop(in *instruction) (any, error) {
 	if len(d.stack) <= d.base() {
 		return nil, fault(in, "the stack is empty")
 	}
@@ -247,7 +251,7 @@ func (d *decoder) pop(in instruction) (any, error) {
 	return v, nil
 }
 
-func (d *decoder) top(in instruction) (any, error) {
+func (d *decoder) top(in *instruction) (any, error) {
 	if len(d.stack) <= d.base() {
 		return nil, fault(in, "the stack is empty")
 	}
@@ -255,7 +259,7 @@ func (d *decoder) top(in instruction) (any, error) {
 }
 
 // popMark takes all values since the last mark. They stay where they are until the next push.
-func (d *decoder) popMark(in instruction) ([]any, error) {
+func (d *decoder) popMark(in *instruction) ([]any, error) {
 	if len(d.marks) == 0 {
 		return nil, fault(in, "there is no mark")
 	}
@@ -267,7 +271,7 @@ func (d *decoder) popMark(in instruction) ([]any, error) {
 }
 
 // popN takes n values. They stay where they are until the next push.
-func (d *decoder) popN(in instruction, n int) ([]any, error) {
+func (d *decoder) popN(in *instruction, n int) ([]any, error) {
 	if len(d.stack)-d.base() < n {
 		return nil, fault(in, "needs %d values, the stack has %d", n, len(d.stack)-d.base())
 	}
@@ -277,7 +281,7 @@ func (d *decoder) popN(in instruction, n int) ([]any, error) {
 	return items, nil
 }
 
-func (d *decoder) stackOp(in instruction) error {
+func (d *decoder) stackOp(in *instruction) error {
 	switch in.op {
 	case opMark:
 		if len(d.marks) >= MaxDepth {
@@ -316,14 +320,14 @@ func (d *decoder) stackOp(in instruction) error {
 		}
 		d.result.Protocol = int(in.number)
 	case opFrame:
-		if rest := uint64(d.size - d.pos); in.number > rest {
+		if rest := uint64(d.size - d.pos()); in.number > rest {
 			return fault(in, "a frame of %d bytes, but only %d are left", in.number, rest)
 		}
 	}
 	return nil
 }
 
-func (d *decoder) scalarOp(in instruction) error {
+func (d *decoder) scalarOp(in *instruction) error {
 	switch in.op {
 	case opNone:
 		return d.push(in, nil, 0)
@@ -348,26 +352,28 @@ func (d *decoder) scalarOp(in instruction) error {
 	return d.textOp(in)
 }
 
-func (d *decoder) pushInt(in instruction, n int64) error {
+func (d *decoder) pushInt(in *instruction, n int64) error {
 	if n >= 0 && n < 256 { // Go has those
 		return d.push(in, n, 0)
 	}
 	return d.push(in, n, costBox)
 }
 
-func (d *decoder) pushText(in instruction, text []byte) error {
+func (d *decoder) pushText(in *instruction, text []byte) error {
 	if v := d.words.known(text); v != nil {
 		return d.push(in, v, 0)
 	}
-	s := string(text)
+	s := d.texts.Keep(text)
 	if err := checkText(s, in.op); err != nil {
 		return fault(in, "%v", err)
 	}
-	return d.push(in, d.words.keep(s), 2*costBox+len(s))
+	var v any = s
+	d.words.keep(text, v)
+	return d.push(in, v, 2*costBox+len(s))
 }
 
 // textOp executes the scalars of protocol 0, which are written as text.
-func (d *decoder) textOp(in instruction) error {
+func (d *decoder) textOp(in *instruction) error {
 	text := string(in.text)
 	switch in.op {
 	case opFloat:
@@ -401,7 +407,7 @@ func (d *decoder) textOp(in instruction) error {
 	return fault(in, "not implemented")
 }
 
-func (d *decoder) containerOp(in instruction) error {
+func (d *decoder) containerOp(in *instruction) error {
 	switch in.op {
 	case opEmptyTuple:
 		return d.pushTuple(in, nil)
@@ -437,7 +443,7 @@ func (d *decoder) containerOp(in instruction) error {
 }
 
 // pushTuple makes a tuple of values that were just taken from the stack.
-func (d *decoder) pushTuple(in instruction, items []any) error {
+func (d *decoder) pushTuple(in *instruction, items []any) error {
 	if t, kept := d.tuples.intern(items); kept {
 		return d.push(in, t, 0)
 	} else if t != nil {
@@ -446,13 +452,13 @@ func (d *decoder) pushTuple(in instruction, items []any) error {
 	if err := d.charge(in, costTuple+costItem*len(items)); err != nil {
 		return err
 	}
-	t := &Tuple{Items: slices.Clone(items), single: single{true}}
+	t := d.spares.tuple(items)
 	clear(items)
 	return d.push(in, t, 0)
 }
 
 // markedContainerOp executes the container opcodes that take the values since the last mark.
-func (d *decoder) markedContainerOp(in instruction) error {
+func (d *decoder) markedContainerOp(in *instruction) error {
 	items, err := d.popMark(in)
 	if err != nil {
 		return err
@@ -489,7 +495,7 @@ func (d *decoder) markedContainerOp(in instruction) error {
 }
 
 // target is the value on the top, which the pickle is about to change.
-func (d *decoder) target(in instruction) (any, error) {
+func (d *decoder) target(in *instruction) (any, error) {
 	v, err := d.top(in)
 	if t, ok := v.(*TensorCall); ok {
 		return t.object(), err
@@ -497,7 +503,7 @@ func (d *decoder) target(in instruction) (any, error) {
 	return v, err
 }
 
-func (d *decoder) extend(in instruction, items []any) error {
+func (d *decoder) extend(in *instruction, items []any) error {
 	defer clear(items)
 	if err := d.charge(in, costGrown*len(items)); err != nil {
 		return err
@@ -525,7 +531,7 @@ func (d *decoder) extend(in instruction, items []any) error {
 	return nil
 }
 
-func (d *decoder) addMembers(in instruction, s *Set, items []any) error {
+func (d *decoder) addMembers(in *instruction, s *Set, items []any) error {
 	defer clear(items)
 	for _, v := range items {
 		if err := d.charge(in, costPair+keyCost(v)); err != nil {
@@ -539,7 +545,7 @@ func (d *decoder) addMembers(in instruction, s *Set, items []any) error {
 	return nil
 }
 
-func (d *decoder) setItems(in instruction, pairs []any) error {
+func (d *decoder) setItems(in *instruction, pairs []any) error {
 	if len(pairs)%2 != 0 {
 		return fault(in, "a key has no value")
 	}
@@ -562,7 +568,7 @@ func (d *decoder) setItems(in instruction, pairs []any) error {
 	return fault(in, "sets a key of %s, which is no dict", kindOf(target))
 }
 
-func (d *decoder) setPairs(in instruction, dict *Dict, pairs []any) error {
+func (d *decoder) setPairs(in *instruction, dict *Dict, pairs []any) error {
 	defer clear(pairs)
 	dict.pairs = slices.Grow(dict.pairs, len(pairs))
 	for i := 0; i < len(pairs); i += 2 {
@@ -582,7 +588,7 @@ func (d *decoder) setPairs(in instruction, dict *Dict, pairs []any) error {
 }
 
 // discard keeps values that nothing may refer to any more, if they can hold calls.
-func (d *decoder) discard(in instruction, values ...any) error {
+func (d *decoder) discard(in *instruction, values ...any) error {
 	for _, v := range values {
 		switch v.(type) {
 		case *List, *Tuple, *Set, *Dict, *Object, *PersistentID, *TensorCall:
@@ -595,7 +601,7 @@ func (d *decoder) discard(in instruction, values ...any) error {
 	return nil
 }
 
-func memoIndex(in instruction) (uint64, error) {
+func memoIndex(in *instruction) (uint64, error) {
 	if in.op != opGet && in.op != opPut {
 		return in.number, nil
 	}
@@ -606,7 +612,7 @@ func memoIndex(in instruction) (uint64, error) {
 	return i, nil
 }
 
-func (d *decoder) memoOp(in instruction) error {
+func (d *decoder) memoOp(in *instruction) error {
 	if in.op == opMemoize {
 		return d.memoPut(in, d.memoLen)
 	}
@@ -624,7 +630,7 @@ func (d *decoder) memoOp(in instruction) error {
 	return d.push(in, v, 0)
 }
 
-func (d *decoder) memoPut(in instruction, i uint64) error {
+func (d *decoder) memoPut(in *instruction, i uint64) error {
 	if i >= uint64(d.size) {
 		return fault(in, "memo index %d is larger than the pickle", i)
 	}
@@ -644,7 +650,7 @@ func (d *decoder) memoPut(in instruction, i uint64) error {
 }
 
 // pushImport notes an import. A name that occurs again is the same value.
-func (d *decoder) pushImport(in instruction, module, name string) error {
+func (d *decoder) pushImport(in *instruction, module, name string) error {
 	g, err := d.importName(in, module, name)
 	if err != nil {
 		return err
@@ -652,7 +658,7 @@ func (d *decoder) pushImport(in instruction, module, name string) error {
 	return d.push(in, g, 0)
 }
 
-func (d *decoder) importName(in instruction, module, name string) (*Global, error) {
+func (d *decoder) importName(in *instruction, module, name string) (*Global, error) {
 	dotted := module + "\n" + name
 	g, known := d.globals[dotted]
 	if !known {
@@ -667,9 +673,11 @@ func (d *decoder) importName(in instruction, module, name string) (*Global, erro
 	return g, d.charge(in, costImport)
 }
 
-func (d *decoder) objectOp(in instruction) error {
-	if err := checkText(string(in.text)+"\n"+string(in.second), in.op); err != nil { // of GLOBAL, INST, PERSID
-		return fault(in, "%v", err)
+func (d *decoder) objectOp(in *instruction) error {
+	for _, text := range [][]byte{in.text, in.second} { // of GLOBAL, INST, PERSID
+		if err := checkText(string(text), in.op); err != nil {
+			return fault(in, "%v", err)
+		}
 	}
 	switch in.op {
 	case opGlobal:
@@ -685,7 +693,7 @@ func (d *decoder) objectOp(in instruction) error {
 		if err != nil {
 			return err
 		}
-		return d.push(in, &PersistentID{ID: id, single: single{true}}, costPersistentID)
+		return d.push(in, d.spares.persistentID(id), costPersistentID)
 	case opNextBuffer:
 		return d.push(in, &PersistentID{ID: "out-of-band buffer", single: single{true}}, costPersistentID)
 	case opReadonlyBuffer:
@@ -697,7 +705,7 @@ func (d *decoder) objectOp(in instruction) error {
 	return d.call(in)
 }
 
-func (d *decoder) stackGlobal(in instruction) error {
+func (d *decoder) stackGlobal(in *instruction) error {
 	pair, err := d.popN(in, 2)
 	if err != nil {
 		return err
@@ -711,11 +719,11 @@ func (d *decoder) stackGlobal(in instruction) error {
 }
 
 // call executes the opcodes that would call something.
-func (d *decoder) call(in instruction) error {
-	o := &Object{New: in.op == opNewObj || in.op == opNewObjEx, single: single{true}}
+func (d *decoder) call(in *instruction) error {
+	o := Object{New: in.op == opNewObj || in.op == opNewObjEx, single: single{true}}
 	switch in.op {
 	case opInst, opObj:
-		return d.callMarked(in, o)
+		return d.callMarked(in)
 	case opReduce, opNewObj:
 		pair, err := d.popN(in, 2)
 		if err != nil {
@@ -746,11 +754,11 @@ func (d *decoder) call(in instruction) error {
 		o.Class, o.Args, o.Kwargs = three[0], args.Items, kwargs
 		clear(three)
 	}
-	return d.push(in, o, costObject)
+	return d.push(in, d.spares.object(o), costObject)
 }
 
 // callMarked executes INST and OBJ, whose arguments are the values since the last mark.
-func (d *decoder) callMarked(in instruction, o *Object) error {
+func (d *decoder) callMarked(in *instruction) error {
 	items, err := d.popMark(in)
 	if err != nil {
 		return err
@@ -765,17 +773,15 @@ func (d *decoder) callMarked(in instruction, o *Object) error {
 		if err != nil {
 			return err
 		}
-		o.Class, o.Args = g, kept
-		return d.push(in, o, costObject)
+		return d.push(in, &Object{Class: g, Args: kept, single: single{true}}, costObject)
 	}
 	if len(kept) == 0 {
 		return fault(in, "there is no class")
 	}
-	o.Class, o.Args = kept[0], kept[1:]
-	return d.push(in, o, costObject)
+	return d.push(in, &Object{Class: kept[0], Args: kept[1:], single: single{true}}, costObject)
 }
 
-func (d *decoder) build(in instruction) error {
+func (d *decoder) build(in *instruction) error {
 	state, err := d.pop(in)
 	if err != nil {
 		return err

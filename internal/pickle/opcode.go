@@ -133,22 +133,26 @@ type instruction struct {
 type lexer struct {
 	source io.ReaderAt
 	size   int
-	window int // bytes that are read at once, or more
-	pos    int
-	data   []byte // a part of the pickle, from start on
+	window int    // bytes that are read at once, or more
+	data   []byte // a part of the pickle, from start on; what follows the begin of the instruction stays there
 	start  int
-	from   int // where the instruction begins: what is behind it stays in data
+	at     int // in data
+	in     instruction
 }
+
+// pos returns where in the pickle the lexer is.
+func (l *lexer) pos() int { return l.start + l.at }
 
 const usualWindow = 64 << 10 // bytes
 
-func (l *lexer) next() (instruction, error) {
-	if l.pos >= l.size {
-		return instruction{}, &Error{Offset: l.pos, Reason: "the pickle ends without a STOP opcode"}
+// next returns the next instruction, which is valid until the one after it.
+func (l *lexer) next() (*instruction, error) {
+	in := &l.in
+	*in = instruction{offset: l.pos()}
+	if in.offset >= l.size {
+		return in, &Error{Offset: in.offset, Reason: "the pickle ends without a STOP opcode"}
 	}
-	in := instruction{offset: l.pos}
-	l.from = l.pos
-	op, err := l.take(in, 1)
+	op, err := l.take(1)
 	if err != nil {
 		return in, err
 	}
@@ -156,55 +160,59 @@ func (l *lexer) next() (instruction, error) {
 	switch arguments[in.op] {
 	case argNone:
 	case argUint1:
-		in.number, err = l.uint(in, 1)
+		in.number, err = l.uint(1)
 	case argUint2:
-		in.number, err = l.uint(in, 2)
+		in.number, err = l.uint(2)
 	case argUint4:
-		in.number, err = l.uint(in, 4)
+		in.number, err = l.uint(4)
 	case argUint8:
-		in.number, err = l.uint(in, 8)
+		in.number, err = l.uint(8)
 	case argLine:
-		in.text, err = l.line(in)
+		in.text, err = l.line()
 	case argTwoLines:
-		in.text, in.second, err = l.twoLines(in)
+		in.text, in.second, err = l.twoLines()
 	case argCounted1:
-		in.text, err = l.counted(in, 1)
+		in.text, err = l.counted(1)
 	case argCounted4:
-		in.text, err = l.counted(in, 4)
+		in.text, err = l.counted(4)
 	case argCounted8:
-		in.text, err = l.counted(in, 8)
+		in.text, err = l.counted(8)
 	default:
 		err = &Error{Offset: in.offset, Reason: fmt.Sprintf("byte 0x%02x is no opcode", in.op)}
 	}
 	return in, err
 }
 
-func (l *lexer) take(in instruction, n uint64) ([]byte, error) {
-	if rest := uint64(l.size - l.pos); n > rest {
-		return nil, &Error{Offset: in.offset, Op: in.op,
-			Reason: fmt.Sprintf("needs %d bytes, but only %d are left", n, rest)}
-	}
-	end := l.pos + int(n)
-	if end > l.start+len(l.data) {
-		if err := l.fill(end); err != nil {
+// take returns the n bytes that follow.
+func (l *lexer) take(n uint64) ([]byte, error) {
+	if n > uint64(len(l.data)-l.at) {
+		if err := l.need(n); err != nil {
 			return nil, err
 		}
 	}
-	b := l.data[l.pos-l.start : end-l.start]
-	l.pos = end
-	return b, nil
+	l.at += int(n)
+	return l.data[l.at-int(n) : l.at], nil
+}
+
+// need reads on until the n bytes that follow are there.
+func (l *lexer) need(n uint64) error {
+	if rest := uint64(l.size - l.pos()); n > rest {
+		return fault(&l.in, "needs %d bytes, but only %d are left", n, rest)
+	}
+	return l.fill(l.pos() + int(n))
 }
 
 // fill reads on, at least up to end, and gives up what is in front of the instruction.
 func (l *lexer) fill(end int) error {
-	kept := l.data[min(l.from-l.start, len(l.data)):]
-	size := min(max(l.window, 2*(end-l.from)), l.size-l.from)
+	from := l.in.offset
+	kept := l.data[min(from-l.start, len(l.data)):]
+	size := min(max(l.window, 2*(end-from)), l.size-from)
 	if size > cap(l.data) {
 		l.data = append(make([]byte, 0, size), kept...)
 	} else {
 		l.data = l.data[:copy(l.data[:cap(l.data)], kept)]
 	}
-	l.start = l.from
+	l.start, l.at = from, l.pos()-from
 	have := len(l.data)
 	l.data = l.data[:size]
 	n, err := l.source.ReadAt(l.data[have:], int64(l.start+have))
@@ -218,35 +226,41 @@ func (l *lexer) fill(end int) error {
 	return nil
 }
 
-func (l *lexer) uint(in instruction, width uint64) (uint64, error) {
-	b, err := l.take(in, width)
+func (l *lexer) uint(width uint64) (uint64, error) {
+	b, err := l.take(width)
 	if err != nil {
 		return 0, err
 	}
-	var wide [8]byte
-	copy(wide[:], b)
-	return binary.LittleEndian.Uint64(wide[:]), nil
+	switch width {
+	case 1:
+		return uint64(b[0]), nil
+	case 2:
+		return uint64(binary.LittleEndian.Uint16(b)), nil
+	case 4:
+		return uint64(binary.LittleEndian.Uint32(b)), nil
+	}
+	return binary.LittleEndian.Uint64(b), nil
 }
 
-func (l *lexer) counted(in instruction, width uint64) ([]byte, error) {
-	n, err := l.uint(in, width)
+func (l *lexer) counted(width uint64) ([]byte, error) {
+	n, err := l.uint(width)
 	if err != nil {
 		return nil, err
 	}
-	return l.take(in, n)
+	return l.take(n)
 }
 
-func (l *lexer) line(in instruction) ([]byte, error) {
-	for searched := l.pos; ; {
+func (l *lexer) line() ([]byte, error) {
+	for searched := l.pos(); ; {
 		rest := l.data[searched-l.start:]
 		if i := bytes.IndexByte(rest, '\n'); i >= 0 {
-			b := l.data[l.pos-l.start : searched+i-l.start]
-			l.pos = searched + i + 1
-			return b, nil
+			begin := l.at
+			l.at = searched - l.start + i + 1
+			return l.data[begin : l.at-1], nil
 		}
 		searched += len(rest)
 		if searched == l.size {
-			return nil, &Error{Offset: in.offset, Op: in.op, Reason: "its line of text does not end"}
+			return nil, fault(&l.in, "its line of text does not end")
 		}
 		if err := l.fill(searched + 1); err != nil {
 			return nil, err
@@ -254,14 +268,14 @@ func (l *lexer) line(in instruction) ([]byte, error) {
 	}
 }
 
-func (l *lexer) twoLines(in instruction) (first, second []byte, err error) {
-	at := l.pos
-	if first, err = l.line(in); err != nil {
+func (l *lexer) twoLines() (first, second []byte, err error) {
+	begin := l.pos()
+	if first, err = l.line(); err != nil {
 		return nil, nil, err
 	}
 	length := len(first)
-	second, err = l.line(in)
-	return l.data[at-l.start:][:length], second, err // the second may have moved the first
+	second, err = l.line()
+	return l.data[begin-l.start:][:length], second, err // the second may have moved the first
 }
 
 // Error says where and why a pickle cannot be read.

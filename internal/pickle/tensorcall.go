@@ -97,22 +97,22 @@ const (
 // packTensor returns the small form of the call of class with args, nil when it has none. Nothing else may refer to
 // its parts.
 func (d *decoder) packTensor(class any, args *Tuple) *TensorCall {
-	form := tensorForm{}
-	t := &TensorCall{tensorForm: &form, single: single{true}}
-	if !form.takeFunction(class) || !args.once || len(args.Items) != 6 || !t.takeStorage(args.Items[0]) || !form.takeHooks(args.Items[5]) {
+	var form tensorForm
+	if !form.takeFunction(class) || !args.once || len(args.Items) != 6 || !form.takeHooks(args.Items[5]) {
 		return nil
 	}
+	key, isStorage := form.takeStorage(args.Items[0])
 	var ok [4]bool
-	t.offset, ok[0] = args.Items[1].(int64)
-	form.shape, ok[1] = args.Items[2].(*Tuple)
-	form.stride, ok[2] = args.Items[3].(*Tuple)
-	form.grad, ok[3] = args.Items[4].(bool)
-	if ok != [4]bool{true, true, true, true} || !isCounts(form.shape) || !isCounts(form.stride) {
+	offset, isOffset := args.Items[1].(int64)
+	form.shape, ok[0] = args.Items[2].(*Tuple)
+	form.stride, ok[1] = args.Items[3].(*Tuple)
+	form.grad, ok[2] = args.Items[4].(bool)
+	if ok[3] = isStorage && isOffset; ok != [4]bool{true, true, true, true} || !isCounts(form.shape) || !isCounts(form.stride) {
 		return nil
 	}
-	t.tensorForm = d.forms.intern(form)
 	d.memory += costPackedAway
-	return t
+	d.spares.take(args)
+	return &TensorCall{tensorForm: d.forms.intern(form), key: key, offset: offset, single: single{true}}
 }
 
 func (form *tensorForm) takeFunction(class any) (ok bool) {
@@ -121,21 +121,21 @@ func (form *tensorForm) takeFunction(class any) (ok bool) {
 }
 
 // takeStorage reads the persistent id ('storage', class, key, location, elements).
-func (t *TensorCall) takeStorage(v any) bool {
+func (form *tensorForm) takeStorage(v any) (key string, ok bool) {
 	id, ok := v.(*PersistentID)
 	if !ok || !id.once {
-		return false
+		return "", false
 	}
 	parts, ok := id.ID.(*Tuple)
 	if !ok || !parts.once || len(parts.Items) != 5 || parts.Items[0] != storageWord {
-		return false
+		return "", false
 	}
 	var is [4]bool
-	t.class, is[0] = parts.Items[1].(*Global)
-	t.key, is[1] = parts.Items[2].(string)
-	t.location, is[2] = parts.Items[3].(string)
-	t.elements, is[3] = parts.Items[4].(int64)
-	return is == [4]bool{true, true, true, true}
+	form.class, is[0] = parts.Items[1].(*Global)
+	key, is[1] = parts.Items[2].(string)
+	form.location, is[2] = parts.Items[3].(string)
+	form.elements, is[3] = parts.Items[4].(int64)
+	return key, is == [4]bool{true, true, true, true}
 }
 
 // takeHooks reads an empty OrderedDict.
@@ -148,6 +148,50 @@ func (form *tensorForm) takeHooks(v any) bool {
 	return true
 }
 
+// spares are what a tensor was packed from. Nothing refers to it any more, so that the next tensor is read into it.
+type spares struct {
+	tuples [7]*Tuple // by their length
+	id     *PersistentID
+	hooks  *Object
+}
+
+// take takes the arguments of a tensor that was packed, and what they hold.
+func (s *spares) take(args *Tuple) {
+	s.id, s.hooks = args.Items[0].(*PersistentID), args.Items[5].(*Object)
+	for _, t := range []*Tuple{s.id.ID.(*Tuple), args} {
+		clear(t.Items)
+		s.tuples[len(t.Items)] = t
+	}
+}
+
+func (s *spares) tuple(items []any) *Tuple {
+	if len(items) >= len(s.tuples) || s.tuples[len(items)] == nil {
+		return &Tuple{Items: slices.Clone(items), single: single{true}}
+	}
+	t := s.tuples[len(items)]
+	s.tuples[len(items)] = nil
+	copy(t.Items, items)
+	return t
+}
+
+func (s *spares) persistentID(id any) *PersistentID {
+	p := s.id
+	if s.id = nil; p == nil {
+		p = new(PersistentID)
+	}
+	*p = PersistentID{ID: id, single: single{true}}
+	return p
+}
+
+func (s *spares) object(o Object) *Object {
+	p := s.hooks
+	if s.hooks = nil; p == nil {
+		p = new(Object)
+	}
+	*p = o
+	return p
+}
+
 // forms and tuples keep one of equal values, as long as no other takes its place: what repeats in a checkpoint
 // repeats soon.
 type (
@@ -158,7 +202,8 @@ type (
 func (f *forms) intern(form tensorForm) *tensorForm {
 	at := &f[maphash.Comparable(keySeed, form)%uint64(len(f))]
 	if *at == nil || **at != form {
-		*at = &form
+		kept := form
+		*at = &kept
 	}
 	return *at
 }

@@ -24,11 +24,9 @@ func (w *words) known(text []byte) any {
 	return nil
 }
 
-// keep returns a text as a value, and keeps it when it is short, and one that every opcode may write.
-func (w *words) keep(s string) any {
-	var v any = s
-	if len(s) <= maxWord && utf8.ValidString(s) {
-		w[maphash.String(keySeed, s)%uint64(len(w))] = v
+// keep keeps a text that is a value, when it is short, and one that every opcode may write.
+func (w *words) keep(text []byte, v any) {
+	if len(text) <= maxWord && utf8.Valid(text) {
+		*w.at(text) = v
 	}
-	return v
 }

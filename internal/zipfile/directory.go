@@ -5,11 +5,15 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
+	"iter"
 	"math"
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/bundlewatch/bundlewatch/internal/names"
 )
 
 // Compression methods that are read.
@@ -49,7 +53,9 @@ type Directory struct {
 	Start   int64   // offset of the central directory
 	Size    int64   // of the whole zip
 
-	byName []int32 // places in Entries, by name
+	names names.Index // of Entries
+	order []int32     // places in Entries as they lie in the file; nil where that is their order
+	heads []uint32    // CRC-32 of what is in front of the data of each, in that order
 }
 
 // Error says what is wrong with a zip.
@@ -76,20 +82,49 @@ func (e *Entry) broken(format string, args ...any) error {
 
 // Find returns the entry of that name, or nil.
 func (d *Directory) Find(name string) *Entry {
-	i, found := slices.BinarySearchFunc(d.byName, name, func(place int32, name string) int { return strings.Compare(d.Entries[place].Name, name) })
-	if !found {
-		return nil
+	if place := d.names.Find(name, d.name); place >= 0 {
+		return &d.Entries[place]
 	}
-	return &d.Entries[d.byName[i]]
+	return nil
 }
 
-// sortNames makes Find work.
-func (d *Directory) sortNames() {
-	d.byName = make([]int32, len(d.Entries))
-	for i := range d.byName {
-		d.byName[i] = int32(i)
+func (d *Directory) name(place int) string { return d.Entries[place].Name }
+
+// InFileOrder yields the entries as they lie in the file, each with the CRC-32 of what is in front of its data and behind that of
+// the entry before it.
+func (d *Directory) InFileOrder() iter.Seq2[*Entry, uint32] {
+	return func(yield func(*Entry, uint32) bool) {
+		for i, sum := range d.heads {
+			if !yield(d.inFile(i), sum) {
+				return
+			}
+		}
 	}
-	slices.SortFunc(d.byName, func(a, b int32) int { return strings.Compare(d.Entries[a].Name, d.Entries[b].Name) })
+}
+
+// inFile returns the entry that is the i-th in the file.
+func (d *Directory) inFile(i int) *Entry {
+	if d.order != nil {
+		i = int(d.order[i])
+	}
+	return &d.Entries[i]
+}
+
+// sortFile makes inFile work.
+func (d *Directory) sortFile() {
+	compare := func(a, b *Entry) int { return cmp.Compare(a.Header, b.Header) }
+	sorted := true
+	for i := 1; i < len(d.Entries) && sorted; i++ {
+		sorted = compare(&d.Entries[i-1], &d.Entries[i]) <= 0
+	}
+	if sorted {
+		return
+	}
+	d.order = make([]int32, len(d.Entries))
+	for i := range d.order {
+		d.order[i] = int32(i)
+	}
+	slices.SortFunc(d.order, func(a, b int32) int { return compare(&d.Entries[a], &d.Entries[b]) })
 }
 
 // Read reads and proves the structure of the zip that is the whole of r. Contents are not read. An
@@ -110,15 +145,17 @@ func Read(r io.ReaderAt, size int64) (*Directory, error) {
 	if d.Entries, err = parseCentral(central, end); err != nil {
 		return nil, err
 	}
-	d.sortNames()
 	if err := d.checkNames(); err != nil {
 		return nil, err
 	}
 	if err := d.checkInflated(); err != nil {
 		return nil, err
 	}
-	return d, d.checkLocals(NewWindow(r, 4096))
+	d.sortFile()
+	return d, d.checkLocals(NewWindow(r, localsPage))
 }
+
+const localsPage = 64 << 10 // bytes
 
 // checkInflated bounds what whoever reads all contents has to inflate.
 func (d *Directory) checkInflated() error {
@@ -143,8 +180,13 @@ func readAt(r io.ReaderAt, b []byte, offset int64) error {
 	if n == len(b) {
 		return nil
 	}
+	return short(offset, len(b)-n, err)
+}
+
+// short is the error of a read that missed some bytes.
+func short(offset int64, missing int, err error) error {
 	if errors.Is(err, io.EOF) {
-		return broken(offset, "the file ends %d bytes early", len(b)-n)
+		return broken(offset, "the file ends %d bytes early", missing)
 	}
 	return err
 }
@@ -244,8 +286,9 @@ func agree(narrow, wide, escape uint64) bool { return narrow == wide || narrow =
 
 func parseCentral(b []byte, e end) ([]Entry, error) {
 	entries := make([]Entry, 0, e.count)
+	var texts names.Texts
 	for offset := e.start; len(b) > 0; {
-		entry, n, err := parseCentralEntry(b, offset)
+		entry, n, err := parseCentralEntry(b, offset, &texts)
 		if err != nil {
 			return nil, err
 		}
@@ -258,7 +301,7 @@ func parseCentral(b []byte, e end) ([]Entry, error) {
 	return entries, nil
 }
 
-func parseCentralEntry(b []byte, offset int64) (Entry, int, error) {
+func parseCentralEntry(b []byte, offset int64, texts *names.Texts) (Entry, int, error) {
 	if len(b) < centralSize || binary.LittleEndian.Uint32(b) != centralSignature {
 		return Entry{}, 0, broken(offset, "no entry of the central directory where one should be")
 	}
@@ -268,7 +311,7 @@ func parseCentralEntry(b []byte, offset int64) (Entry, int, error) {
 		return Entry{}, 0, broken(offset, "an entry of the central directory is longer than the directory")
 	}
 	e := Entry{
-		Name:   string(b[centralSize : centralSize+nameLen]),
+		Name:   texts.Keep(b[centralSize : centralSize+nameLen]),
 		Method: binary.LittleEndian.Uint16(b[10:]),
 		CRC32:  binary.LittleEndian.Uint32(b[16:]),
 		Packed: int64(binary.LittleEndian.Uint32(b[20:])),
@@ -296,12 +339,13 @@ func parseCentralEntry(b []byte, offset int64) (Entry, int, error) {
 
 // readZip64 replaces the fields that say "see the zip64 extra field".
 func (e *Entry) readZip64(extra []byte, withOffset bool) error {
-	fields := []*int64{&e.Size, &e.Packed}
-	if withOffset {
-		fields = append(fields, &e.Header)
+	fields := [3]*int64{&e.Size, &e.Packed, &e.Header}
+	count := len(fields)
+	if !withOffset {
+		count--
 	}
-	var wanted []*int64
-	for _, f := range fields {
+	wanted := make([]*int64, 0, len(fields))
+	for _, f := range fields[:count] {
 		if *f == math.MaxUint32 {
 			wanted = append(wanted, f)
 		}
@@ -352,14 +396,15 @@ func (e *Entry) takeZip64(field []byte, wanted []*int64) error {
 	return nil
 }
 
-func (d *Directory) checkNames() error {
-	for i, place := range d.byName {
-		e := &d.Entries[place]
-		if i > 0 && d.Entries[d.byName[i-1]].Name == e.Name {
-			return e.broken("the name occurs twice")
-		}
-		if err := e.checkName(); err != nil {
-			return e.broken("%v", err)
+// checkNames makes Find work, too.
+func (d *Directory) checkNames() (err error) {
+	var twice int
+	if d.names, twice = names.NewIndex(len(d.Entries), d.name); twice >= 0 {
+		return d.Entries[twice].broken("the name occurs twice")
+	}
+	for i := range d.Entries {
+		if err := d.Entries[i].checkName(); err != nil {
+			return d.Entries[i].broken("%v", err)
 		}
 	}
 	return nil
@@ -391,22 +436,24 @@ func (e *Entry) checkName() error {
 
 // checkLocals holds every entry against its local header and makes sure that the entries cover the
 // file from its start to the central directory, without overlap and without a gap.
-func (d *Directory) checkLocals(r io.ReaderAt) error {
-	order := make([]*Entry, len(d.Entries))
-	for i := range d.Entries {
-		order[i] = &d.Entries[i]
-	}
-	slices.SortFunc(order, func(a, b *Entry) int { return cmp.Compare(a.Header, b.Header) })
+func (d *Directory) checkLocals(w *Window) error {
+	d.heads = make([]uint32, len(d.Entries))
 	var pos int64
-	for i, e := range order {
+	var sum uint32 // of what is behind the data before
+	for i := range d.heads {
+		e := d.inFile(i)
 		if e.Header != pos {
 			return e.broken("it begins at byte %d, but what is before it ends at byte %d", e.Header, pos)
 		}
 		next := d.Start
-		if i+1 < len(order) {
-			next = order[i+1].Header
+		if i+1 < len(d.heads) {
+			next = d.inFile(i + 1).Header
 		}
-		if err := e.checkLocal(r, next); err != nil {
+		if err := e.checkLocal(w, next, &sum); err != nil {
+			return err
+		}
+		d.heads[i], sum = sum, 0
+		if err := e.checkDescriptor(w, next, &sum); err != nil {
 			return err
 		}
 		pos = e.End
@@ -417,13 +464,22 @@ func (d *Directory) checkLocals(r io.ReaderAt) error {
 	return nil
 }
 
-// checkLocal holds an entry against its local header and its data descriptor. next is where the entry has
-// to end.
-func (e *Entry) checkLocal(r io.ReaderAt, next int64) error {
+// peek returns n bytes, and adds them to a CRC-32.
+func peek(w *Window, offset int64, n int, sum *uint32) ([]byte, error) {
+	b, err := w.Peek(offset, n)
+	if len(b) < n {
+		return nil, short(offset, n-len(b), err)
+	}
+	*sum = crc32.Update(*sum, crc32.IEEETable, b)
+	return b, nil
+}
+
+// checkLocal holds an entry against its local header. next is where the entry has to end.
+func (e *Entry) checkLocal(w *Window, next int64, sum *uint32) error {
 	if room := next - e.Header - localSize - int64(len(e.Name)); e.Packed < 0 || e.Packed > room {
 		return e.broken("its %d bytes reach into what follows at byte %d", e.Packed, next)
 	}
-	local, err := e.readLocal(r)
+	local, err := e.readLocal(w, sum)
 	if err != nil {
 		return err
 	}
@@ -436,35 +492,27 @@ func (e *Entry) checkLocal(r io.ReaderAt, next int64) error {
 	if local.Method != e.Method || (local.flags^e.flags)&^flagLevel != 0 {
 		return e.broken("its local header has another method or other flags than the central directory")
 	}
-	described := e.flags&flagDescriptor != 0
-	same := func(here, there int64) bool { return here == there || here == 0 && described }
+	same := func(here, there int64) bool { return here == there || here == 0 && e.isDescribed() }
 	if !same(int64(local.CRC32), int64(e.CRC32)) || !same(local.Packed, e.Packed) || !same(local.Size, e.Size) {
 		return e.broken("its local header has another size or CRC than the central directory")
-	}
-	if described {
-		return e.checkDescriptor(r, next)
 	}
 	return nil
 }
 
+// isDescribed tells whether a data descriptor follows the data.
+func (e *Entry) isDescribed() bool { return e.flags&flagDescriptor != 0 }
+
 // readLocal reads the local header. It says where the data of the entry begins and ends.
-func (e *Entry) readLocal(r io.ReaderAt) (Entry, error) {
-	b := make([]byte, localSize)
-	if err := readAt(r, b, e.Header); err != nil {
+func (e *Entry) readLocal(w *Window, sum *uint32) (Entry, error) {
+	b, err := peek(w, e.Header, localSize, sum)
+	if err != nil {
 		return Entry{}, err
 	}
 	if binary.LittleEndian.Uint32(b) != localSignature {
 		return Entry{}, e.broken("there is no local header")
 	}
-	nameLen, extraLen := int(binary.LittleEndian.Uint16(b[26:])), int(binary.LittleEndian.Uint16(b[28:]))
-	rest := make([]byte, nameLen+extraLen)
-	if err := readAt(r, rest, e.Header+localSize); err != nil {
-		return Entry{}, err
-	}
-	e.Data = e.Header + localSize + int64(len(rest))
-	e.End = e.Data + e.Packed
 	local := Entry{
-		Name:   string(rest[:nameLen]),
+		Name:   e.Name,
 		Method: binary.LittleEndian.Uint16(b[8:]),
 		CRC32:  binary.LittleEndian.Uint32(b[14:]),
 		Packed: int64(binary.LittleEndian.Uint32(b[18:])),
@@ -472,18 +520,31 @@ func (e *Entry) readLocal(r io.ReaderAt) (Entry, error) {
 		Header: e.Header,
 		flags:  binary.LittleEndian.Uint16(b[6:]),
 	}
+	nameLen, extraLen := int(binary.LittleEndian.Uint16(b[26:])), int(binary.LittleEndian.Uint16(b[28:]))
+	rest, err := peek(w, e.Header+localSize, nameLen+extraLen, sum)
+	if err != nil {
+		return Entry{}, err
+	}
+	if name := rest[:nameLen]; string(name) != e.Name {
+		local.Name = string(name)
+	}
+	e.Data = e.Header + localSize + int64(len(rest))
+	e.End = e.Data + e.Packed
 	return local, local.readZip64(rest[nameLen:], false)
 }
 
-// checkDescriptor reads the data descriptor, which fills the space up to next: an optional signature,
+// checkDescriptor reads the data descriptor, where there is one. It fills the space up to next: an optional signature,
 // the CRC, and both sizes in 4 or 8 bytes.
-func (e *Entry) checkDescriptor(r io.ReaderAt, next int64) error {
+func (e *Entry) checkDescriptor(w *Window, next int64, sum *uint32) error {
+	if !e.isDescribed() {
+		return nil
+	}
 	room := next - e.End
 	if room < 12 || room > 24 || room%4 != 0 {
 		return e.broken("%d bytes follow its data, which is no data descriptor", room)
 	}
-	b := make([]byte, room)
-	if err := readAt(r, b, e.End); err != nil {
+	b, err := peek(w, e.End, int(room), sum)
+	if err != nil {
 		return err
 	}
 	if room == 16 || room == 24 {

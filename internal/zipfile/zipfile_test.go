@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -299,6 +300,79 @@ func requireSameAsGo(t *testing.T, d *Directory, data []byte) {
 	}
 }
 
+// requireHeads makes sure that the entries come as they lie in the file, with the CRC-32 of what is between their data.
+func requireHeads(t *testing.T, d *Directory, data []byte) {
+	at, visited := int64(0), 0
+	for e, sum := range d.InFileOrder() {
+		require.Equal(t, crc32.ChecksumIEEE(data[at:e.Data]), sum)
+		at = e.Data + e.Packed
+		visited++
+	}
+	require.Len(t, d.Entries, visited)
+}
+
+func TestFileOrderIsNotThatOfTheDirectory(t *testing.T) {
+	data := build(t, sample)
+	d, err := Read(bytes.NewReader(data), int64(len(data)))
+	require.NoError(t, err)
+	requireHeads(t, d, data)
+	data = reverseCentral(data, d)
+	reversed, err := Read(bytes.NewReader(data), int64(len(data)))
+	require.NoError(t, err)
+	requireHeads(t, reversed, data)
+	for i, e := range d.Entries {
+		require.Equal(t, e, reversed.Entries[len(d.Entries)-1-i])
+		require.Equal(t, &reversed.Entries[len(d.Entries)-1-i], reversed.Find(e.Name))
+	}
+}
+
+// reverseCentral returns a zip whose directory lists the entries from back to front.
+func reverseCentral(data []byte, d *Directory) []byte {
+	reversed := slices.Clone(data[:d.Start])
+	end := d.Start
+	var records [][]byte
+	for range d.Entries {
+		b := data[end:]
+		size := int64(46 + int(b[28]) + int(b[30]) + int(b[32]))
+		records, end = append(records, b[:size]), end+size
+	}
+	slices.Reverse(records)
+	return append(append(reversed, slices.Concat(records...)...), data[end:]...)
+}
+
+// A window gives the same bytes wherever its pages lie, and reads more at once the closer the pieces are.
+func TestWindow(t *testing.T) {
+	data := make([]byte, 300_000)
+	for i := range data {
+		data[i] = byte(i * i >> 3)
+	}
+	for _, tc := range []struct{ piece, step, reads int }{{30, 100, 20}, {30, 5000, 20}, {30, 30_000, 10}, {7000, 7001, 30}, {70_000, 70_000, 10}} {
+		counted := &countedReads{source: bytes.NewReader(data)}
+		w := NewWindow(counted, 64<<10)
+		for at := 0; at < len(data); at += tc.step {
+			want := data[at:min(at+tc.piece, len(data))]
+			got, err := w.Peek(int64(at), tc.piece)
+			require.True(t, bytes.Equal(want, got), "at %d", at)
+			require.True(t, len(want) == tc.piece || err == io.EOF, "%v", err)
+			b := make([]byte, tc.piece)
+			n, err := w.ReadAt(b, int64(at))
+			require.True(t, bytes.Equal(want, b[:n]), "at %d", at)
+			require.True(t, len(want) == tc.piece || err == io.EOF, "%v", err)
+		}
+		require.LessOrEqual(t, counted.reads, tc.reads, "%+v", tc)
+	}
+}
+
+type countedReads struct {
+	source io.ReaderAt
+	reads  int
+}
+
+func (c *countedReads) ReadAt(b []byte, offset int64) (int, error) {
+	c.reads++
+	return c.source.ReadAt(b, offset)
+}
+
 func FuzzRead(f *testing.F) {
 	f.Add(build(f, sample))
 	f.Add(goZip(f, "\x75\x70\x09\x00\x01\x00\x00\x00\x00evil"))
@@ -315,6 +389,7 @@ func FuzzRead(f *testing.F) {
 				t.Fatalf("entry outside of the file: %+v", e)
 			}
 		}
+		requireHeads(t, d, data)
 		requireSameAsGo(t, d, data)
 	})
 }
