@@ -155,6 +155,7 @@ func (d *drain) work(ctx context.Context) error {
 	go d.findArchive(ctx, c, below)
 	d.do("drain")
 	result, err := d.drainNow(ctx, c, below)
+	d.bar.Clear()
 	if err != nil {
 		return err
 	}
@@ -222,12 +223,15 @@ func (d *drain) shortly(ctx context.Context) (context.Context, context.CancelFun
 // drainNow lets the daemon drain or, where none runs, does it itself.
 func (d *drain) drainNow(ctx context.Context, c *config.Config, below []string) (status.Drained, error) {
 	request := status.NewDrainRequest(d.timeout-time.Since(d.begun), below)
-	out, err := askToDrain(ctx, status.Candidates(c.Status.Socket, c.Artifacts.Dir), request)
+	sockets := status.Candidates(c.Status.Socket, c.Artifacts.Dir)
+	end := d.bar.follow(ctx, sockets)
+	out, err := askToDrain(ctx, sockets, request)
+	end()
 	if ctx.Err() != nil && err != nil { // a signal: the daemon is asked once more, for what is left
 		rest, stop := context.WithTimeout(context.WithoutCancel(ctx), afterSignal)
 		defer stop()
 		request.Look = true
-		out, err = askToDrain(rest, status.Candidates(c.Status.Socket, c.Artifacts.Dir), request)
+		out, err = askToDrain(rest, sockets, request)
 	}
 	if errors.Is(err, errNoDaemon) {
 		if len(c.Watches) == 0 {

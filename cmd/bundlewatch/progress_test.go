@@ -71,5 +71,9 @@ func TestSendingIsOneLine(t *testing.T) {
 	s.End()
 	s.Show([]status.Destination{lab})
 	require.Equal(t, "\r\x1b[K", out.String())
+	out.Reset()
+	late := &sendingBar{bar: s.bar, before: -1}
+	late.Show([]status.Destination{lab})
+	require.Contains(t, out.String(), "1.0 GiB of 3.0 GiB  33%", "what is on its way counts, also from before somebody looked")
 	(&sendingBar{}).Show([]status.Destination{lab}) // no terminal
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"sync"
@@ -14,7 +15,7 @@ type sendingBar struct {
 	bar *progressBar // nil when there is no terminal
 
 	mu     sync.Mutex
-	before int64 // bytes that were sent when it was shown first, or -1
+	before int64 // bytes that were sent before the first bundle that it has shown on its way, or -1
 	drawn  bool
 	over   bool
 }
@@ -29,7 +30,7 @@ func (s *sendingBar) Show(all []status.Destination) {
 	if s.bar == nil || s.over {
 		return
 	}
-	var sent, left, rate int64
+	var sent, under, left, rate int64
 	var names []string
 	bundles := 0
 	for i := range all {
@@ -40,11 +41,12 @@ func (s *sendingBar) Show(all []status.Destination) {
 		}
 		names, bundles, left, rate = append(names, d.Name), bundles+d.Pending, left+d.PendingBytes, rate+d.Rate
 		for _, on := range d.Sending {
-			left -= on.Bytes
+			under += on.Bytes
 		}
 	}
+	left -= under
 	if s.before < 0 {
-		s.before = sent
+		s.before = sent - under
 	}
 	if bundles == 0 {
 		s.clear()
@@ -57,6 +59,35 @@ func (s *sendingBar) Show(all []status.Destination) {
 	}
 	s.drawn = true
 	s.bar.draw(fmt.Sprintf("%s to %s", count(bundles, "bundle"), strings.Join(names, ", ")), done, done+left, rate, eta)
+}
+
+// follow shows what a daemon sends, as its status has it, until end is called. A daemon that does not answer shows
+// nothing.
+func (s *sendingBar) follow(ctx context.Context, sockets []string) (end func()) {
+	if s.bar == nil {
+		return func() {}
+	}
+	ctx, stop := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		turn := time.NewTicker(refresh)
+		defer turn.Stop()
+		for {
+			select {
+			case <-turn.C:
+				if seen, _, err := ask(ctx, sockets); err == nil {
+					s.Show(seen.Destinations)
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return func() {
+		stop()
+		<-done
+	}
 }
 
 // Clear wipes the line out, until it is shown again.

@@ -100,6 +100,16 @@ func (d *Destination) Has(ctx context.Context, local shelf.Bundle) (bool, error)
 	return held, classify(err)
 }
 
+// Removed looks whether a bundle was removed from the store on purpose: then the error wraps [backlog.ErrRemoved]. The
+// sweep that follows may not have come to its name and its data yet, so it may be held nevertheless.
+func (d *Destination) Removed(ctx context.Context, local shelf.Bundle) error {
+	b, err := d.ready(ctx)
+	if err != nil {
+		return classify(err)
+	}
+	return classify(b.buried(ctx, local.Place))
+}
+
 // Send implements [backlog.Destination].
 func (d *Destination) Send(ctx context.Context, local shelf.Bundle, progress func(bytes int64)) error {
 	b, err := d.ready(ctx)

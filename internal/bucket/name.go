@@ -188,6 +188,15 @@ func (b *Bucket) tomb(ctx context.Context, place string) (*Tomb, error) {
 	return t, nil
 }
 
+// buried looks for a tomb: the error is [*Pruned] when there is one.
+func (b *Bucket) buried(ctx context.Context, place string) error {
+	t, err := b.tomb(ctx, place)
+	if err != nil || t == nil {
+		return err
+	}
+	return &Pruned{*t}
+}
+
 // matches compares an object with what the name says of it. The checksum of one in other parts than the name says
 // can not be compared without its bytes.
 func (s Stored) matches(o objectstore.Object) (ok, attested bool, err error) {

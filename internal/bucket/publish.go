@@ -92,12 +92,8 @@ func (p *publication) run(ctx context.Context) error {
 // mourn looks for a tomb: the error is [*Pruned] when there is one.
 func (p *publication) mourn(ctx context.Context) error {
 	asked := time.Now()
-	t, err := p.tomb(ctx, p.local.place)
-	switch {
-	case err != nil:
+	if err := p.buried(ctx, p.local.place); err != nil {
 		return err
-	case t != nil:
-		return &Pruned{*t}
 	}
 	p.living = asked
 	return nil

@@ -34,7 +34,7 @@ type curator struct {
 	packing func() []*work // what is under way
 	changed func()         // room was made
 	// unproved returns what says, during one pass, why a bundle is not known to be where it has to go, "" when it is.
-	unproved func(context.Context, *config.Config) func(shelf.Bundle) string
+	unproved func(context.Context, *config.Config) func(retention.Decision) string
 	graves   Graves
 	pulse    *pulse
 	config   atomic.Pointer[config.Config]
@@ -303,16 +303,16 @@ func (p *pass) plan(ctx context.Context, watch string) ([]retention.Decision, *s
 		return true
 	})
 	unproved := p.unproved(ctx, cfg)
-	retention.Withhold(decisions, func(b shelf.Bundle) string {
+	retention.Withhold(decisions, func(d retention.Decision) string {
 		p.pulse.turned()
-		return unproved(b)
+		return unproved(d)
 	})
 	return decisions, s, err
 }
 
 // noDestinations are those of who sends nothing: every bundle is where it has to go.
-func noDestinations(context.Context, *config.Config) func(shelf.Bundle) string {
-	return func(shelf.Bundle) string { return "" }
+func noDestinations(context.Context, *config.Config) func(retention.Decision) string {
+	return func(retention.Decision) string { return "" }
 }
 
 // bury puts the tombs for a bundle, and tells whether it may be pruned. A store that is waited for is no reason to take

@@ -15,6 +15,7 @@ import (
 
 	"github.com/bundlewatch/bundlewatch/internal/bundle"
 	"github.com/bundlewatch/bundlewatch/internal/config"
+	"github.com/bundlewatch/bundlewatch/internal/retention"
 	"github.com/bundlewatch/bundlewatch/internal/shelf"
 	"github.com/bundlewatch/bundlewatch/internal/status"
 	"github.com/bundlewatch/bundlewatch/test/objectserver"
@@ -108,9 +109,9 @@ func TestCuratorReleasesWhatStoresHave(t *testing.T) {
 	a := newArchivist(t, config.Retention{})
 	held := map[string]bool{"r/2": true, "r/5": true}
 	a.config.Stores = []config.Store{{Name: "lab", KeepLocal: 2 * time.Minute}}
-	a.cur.unproved = func(context.Context, *config.Config) func(shelf.Bundle) string {
-		return func(b shelf.Bundle) string {
-			if held[b.Key] {
+	a.cur.unproved = func(context.Context, *config.Config) func(retention.Decision) string {
+		return func(d retention.Decision) string {
+			if held[d.Bundle.Key] {
 				return ""
 			}
 			return "not there"
@@ -126,7 +127,7 @@ func TestCuratorReleasesWhatStoresHave(t *testing.T) {
 	a.pass()
 	require.Equal(t, "134", a.left())
 	a.expect(Pruned)
-	a.cur.unproved = (&destinations{}).confirmed // none works yet
+	a.cur.unproved = (&destinations{}).unproved // none works yet
 	a.cur.ask("w")
 	a.advance(pruneEach)
 	a.pass()
@@ -138,7 +139,7 @@ func TestCuratorReleasesWhatStoresHave(t *testing.T) {
 func TestCuratorWaitsForRegistries(t *testing.T) {
 	a := newArchivist(t, config.Retention{KeepLast: 1})
 	a.config.Pushes = []config.Push{{Name: "lab", Watches: []string{"w"}}}
-	a.cur.unproved = (&destinations{}).confirmed
+	a.cur.unproved = (&destinations{}).unproved
 	a.cur.use(a.config)
 	a.pass()
 	require.Equal(t, "12345", a.left())

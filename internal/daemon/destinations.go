@@ -3,7 +3,6 @@ package daemon
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"reflect"
@@ -59,6 +58,7 @@ type destinations struct {
 // sender is a backlog that works, with the means to end it.
 type sender struct {
 	target
+	dest backlog.Destination
 	*backlog.Backlog
 	stop context.CancelFunc
 	done chan struct{}
@@ -88,7 +88,8 @@ func (d *destinations) use(ctx context.Context, wanted []target) (stopped []*sen
 
 func (d *destinations) begin(ctx context.Context, t target) *sender {
 	ctx, stop := context.WithCancel(ctx)
-	s := &sender{target: t, Backlog: newBacklog(t, d.shelf, nil, d.emit), stop: stop, done: make(chan struct{})}
+	s := newSender(t, d.shelf, nil, d.emit)
+	s.stop = stop
 	go func() {
 		defer close(s.done)
 		var sweeps sync.WaitGroup
@@ -101,58 +102,15 @@ func (d *destinations) begin(ctx context.Context, t target) *sender {
 	return s
 }
 
-// Backlogs returns a backlog for each destination of a config, in its order, for work without a daemon. Each needs
-// its Run.
-func Backlogs(c *config.Config, s *shelf.Shelf, tool string, emit func(Event)) []*backlog.Backlog {
-	var all []*backlog.Backlog
-	for _, t := range targets(c, tool) {
-		all = append(all, newBacklog(t, s, nil, emit))
-	}
-	return all
-}
-
-// Unproved returns what [retention.Withhold] asks: whether the destinations of a config are proved to hold a bundle.
-// One that cannot be asked holds nothing; it is asked no further.
-func Unproved(ctx context.Context, c *config.Config, tool string) func(shelf.Bundle) string {
-	return unproved(ctx, targets(c, tool))
-}
-
-func unproved(ctx context.Context, all []target) func(shelf.Bundle) string {
-	dests, failed := make([]backlog.Destination, len(all)), make([]error, len(all))
-	for i, t := range all {
-		dests[i] = t.open()
-	}
-	return func(b shelf.Bundle) string {
-		for i, dest := range dests {
-			if !all[i].takes(b.Watch) {
-				continue
-			}
-			has, err := false, failed[i]
-			if err == nil {
-				has, err = dest.Has(ctx, b)
-			}
-			switch {
-			case errors.Is(err, backlog.ErrConflict), errors.Is(err, backlog.ErrRefused):
-				return fmt.Sprintf("%s does not hold it: %v", dest.Name(), err)
-			case err != nil:
-				failed[i] = err
-				return fmt.Sprintf("%s cannot be asked whether it holds it: %v", dest.Name(), err)
-			case !has:
-				return "it was not sent to " + dest.Name() + " yet"
-			}
-		}
-		return ""
-	}
-}
-
-// newBacklog returns a backlog of the bundles at places, or of all where that is nil.
-func newBacklog(t target, s *shelf.Shelf, places []string, emit func(Event)) *backlog.Backlog {
+// newSender returns one for the bundles at places, or for all where that is nil. It does not work yet.
+func newSender(t target, s *shelf.Shelf, places []string, emit func(Event)) *sender {
 	dest := t.open()
-	return backlog.New(dest, s, backlog.Options{Watches: t.watches, Places: places, Parallel: t.parallel, Tell: func(news any) {
+	queue := backlog.New(dest, s, backlog.Options{Watches: t.watches, Places: places, Parallel: t.parallel, Tell: func(news any) {
 		e := newsEvent(news)
 		e.Destination = dest.Name()
 		emit(e)
 	}})
+	return &sender{target: t, dest: dest, Backlog: queue, done: make(chan struct{})}
 }
 
 // newsEvent is what a backlog tells, as an event.
@@ -191,67 +149,6 @@ func (d *destinations) published(path string) {
 	for _, s := range d.senders {
 		s.Published(filepath.ToSlash(place))
 	}
-}
-
-// askWithin is how long a destination may take to say whether it still holds a bundle.
-const askWithin = 10 * time.Second
-
-// confirmed returns what [destinations.unconfirmed] says for the bundles of one pass. A destination that could not be
-// asked once is asked no further.
-func (d *destinations) confirmed(ctx context.Context, c *config.Config) func(shelf.Bundle) string {
-	failed := make(map[*sender]string)
-	return func(b shelf.Bundle) string { return cmp.Or(d.unproved(c, b), d.unconfirmed(ctx, b, failed)) }
-}
-
-// unconfirmed asks the destinations that were proved to hold a bundle whether they still do, and says which does not, ""
-// when all do.
-func (d *destinations) unconfirmed(ctx context.Context, b shelf.Bundle, failed map[*sender]string) string {
-	d.mu.Lock()
-	senders := slices.Clone(d.senders)
-	d.mu.Unlock()
-	for _, s := range senders {
-		if !s.takes(b.Watch) || s.prunes && s.Removed(b) {
-			continue
-		}
-		if failed[s] != "" {
-			return failed[s]
-		}
-		within, stop := context.WithTimeout(ctx, askWithin)
-		held, err := s.Confirm(within, b)
-		stop()
-		name := s.Status().Name
-		switch {
-		case s.prunes && errors.Is(err, backlog.ErrRemoved):
-		case errors.Is(err, backlog.ErrConflict), errors.Is(err, backlog.ErrRefused):
-			return fmt.Sprintf("%s does not hold it any more: %v", name, err)
-		case err != nil:
-			failed[s] = fmt.Sprintf("%s cannot be asked whether it still holds it: %v", name, err)
-			return failed[s]
-		case !held:
-			return name + " does not hold it any more"
-		}
-	}
-	return ""
-}
-
-// unproved says which destination is not known to hold a bundle that has to go there, "" when all do. It asks none.
-// One of the config that does not work yet, or not any more, is not known to hold anything. Where this host prunes, what
-// another one has pruned is settled, too.
-func (d *destinations) unproved(c *config.Config, b shelf.Bundle) string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, t := range targets(c, "") {
-		works := func(s *sender) bool { return reflect.DeepEqual(s.spec, t.spec) }
-		if t.takes(b.Watch) && !slices.ContainsFunc(d.senders, works) {
-			return "it is not proved to be at " + t.name + " yet"
-		}
-	}
-	for _, s := range d.senders {
-		if s.takes(b.Watch) && !s.Holds(b) && !(s.prunes && s.Removed(b)) {
-			return "it is not proved to be at " + s.Status().Name + " yet"
-		}
-	}
-	return ""
 }
 
 func (d *destinations) show() []status.Destination {

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"testing"
@@ -59,7 +60,7 @@ func (m *memory) places() []string {
 }
 
 func (m *memory) target(version int) target {
-	return target{spec: []any{m.name, version}, parallel: 1, open: func() backlog.Destination { return m }}
+	return target{name: m.name, spec: []any{m.name, version}, parallel: 1, open: func() backlog.Destination { return m }}
 }
 
 // Bundles go to every destination; one that is down delays no other, and no bundle.
@@ -126,17 +127,57 @@ func TestUnproved(t *testing.T) {
 	other.watches = []string{"x"}
 	ask := unproved(context.Background(), []target{good.target(1), other})
 	at := func(watch, place string) shelf.Bundle { return shelf.Bundle{Watch: watch, Place: place} }
-	require.Empty(t, ask(at("w", "w/r/1")))
-	require.Equal(t, "it was not sent to good yet", ask(at("w", "w/r/2")))
+	why := func(watch, place string) string { return ask(retention.Decision{Bundle: at(watch, place)}) }
+	require.Empty(t, why("w", "w/r/1"))
+	require.Equal(t, "good does not hold it", why("w", "w/r/2"))
 	good.has = append(good.has, "x/r/1")
 	for range 2 {
-		require.Equal(t, "bad cannot be asked whether it holds it: no route to host", ask(at("x", "x/r/1")))
+		require.Equal(t, "bad cannot be asked whether it holds it: no route to host", why("x", "x/r/1"))
 		bad.down = nil // it is asked no further
 	}
 	decisions := []retention.Decision{{Bundle: at("w", "w/r/1"), Prune: true}, {Bundle: at("w", "w/r/2"), Prune: true, Why: "old"}, {Bundle: at("w", "w/r/3"), Why: "new"}}
 	retention.Withhold(decisions, ask)
 	require.Equal(t, []bool{true, false, false}, []bool{decisions[0].Prune, decisions[1].Prune, decisions[2].Prune})
-	require.Equal(t, []string{"", "it was not sent to good yet", "new"}, []string{decisions[0].Why, decisions[1].Why, decisions[2].Why})
+	require.Equal(t, []string{"", "good does not hold it", "new"}, []string{decisions[0].Why, decisions[1].Why, decisions[2].Why})
+}
+
+// graveyard is a destination in which bundles were removed on purpose.
+type graveyard struct {
+	*memory
+	removed []string
+}
+
+func (g *graveyard) Removed(_ context.Context, b shelf.Bundle) error {
+	if slices.Contains(g.removed, b.Place) {
+		return fmt.Errorf("%w: %w: by another host", backlog.ErrRefused, backlog.ErrRemoved)
+	}
+	return nil
+}
+
+// What was removed at a destination on purpose has nothing to wait for where this host prunes there, too, and the
+// destination's having it is no reason to let it go.
+func TestUnprovedWhereRemoved(t *testing.T) {
+	yard := &graveyard{&memory{name: "lab", has: []string{"w/about-to-go", "w/stays"}}, []string{"w/about-to-go", "w/gone"}}
+	to := yard.target(1)
+	to.open = func() backlog.Destination { return yard }
+	for _, c := range []struct {
+		place            string
+		prunes, released bool
+		want             string
+	}{
+		{"w/gone", true, false, ""},
+		{"w/gone", false, false, "lab does not hold it: refused: removed on purpose: by another host"},
+		{"w/gone", true, true, "lab does not hold it: refused: removed on purpose: by another host"},
+		{"w/about-to-go", true, false, ""},
+		{"w/about-to-go", false, false, ""},
+		{"w/about-to-go", true, true, "lab does not hold it: refused: removed on purpose: by another host"},
+		{"w/stays", true, true, ""},
+		{"w/never", true, false, "lab does not hold it"},
+	} {
+		to.prunes = c.prunes
+		ask := unproved(context.Background(), []target{to})
+		require.Equal(t, c.want, ask(retention.Decision{Bundle: shelf.Bundle{Watch: "w", Place: c.place}, Prune: true, Released: c.released}), c)
+	}
 }
 
 func TestKeptLocally(t *testing.T) {

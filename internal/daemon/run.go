@@ -148,7 +148,7 @@ func (d *Daemon) prepare(c *config.Config) {
 	d.pool = newPool(packer, d.wired, c.Limits.Workers)
 	d.keeper = newKeeper(d.store, packer.room, d.wired)
 	d.curator = newCurator(packer.room, d.wired)
-	d.curator.unproved = d.destinations.confirmed
+	d.curator.unproved = d.destinations.unproved
 	d.curator.changed, d.curator.packing = d.keeper.lookSoon, func() []*work { return *d.pool.shown.Load() }
 	d.wired.common.look = d.keeper.lookSoon
 	d.keeper.close, d.keeper.renewed, d.keeper.fatal = d.pool.setClosed, d.renewed, d.fail

@@ -58,11 +58,11 @@ func sendOnce(ctx context.Context, all []target, dir string, paths []string, opt
 
 // passSender sends some places for a pass.
 func passSender(t target, s *shelf.Shelf, places []string, tell func(Event)) *sender {
-	return &sender{target: t, done: make(chan struct{}), Backlog: newBacklog(t, s, places, func(e Event) {
+	return newSender(t, s, places, func(e Event) {
 		if e.Kind == Sent || e.Kind == Unsendable { // of a failure each bundle tells that did not go for it
 			tell(e)
 		}
-	})}
+	})
 }
 
 func (s *sender) sendAll(ctx context.Context, dir string, tell func(Event)) {

@@ -185,15 +185,15 @@ func Release(decisions []Decision, now time.Time, keep func(watch string) (time.
 	}
 }
 
-// Withhold keeps bundles that were to be pruned and that have to go somewhere first. unproved says why one is not
-// proved to have arrived, "" when it is, or when it goes nowhere.
-func Withhold(decisions []Decision, unproved func(shelf.Bundle) string) {
+// Withhold keeps bundles that were to be pruned and that have to go somewhere first. unproved says of such a decision why
+// the bundle is not proved to have arrived, "" when it is, or when it goes nowhere.
+func Withhold(decisions []Decision, unproved func(Decision) string) {
 	for i := range decisions {
 		d := &decisions[i]
 		if !d.Prune {
 			continue
 		}
-		if why := unproved(d.Bundle); why != "" {
+		if why := unproved(*d); why != "" {
 			d.Prune, d.Why = false, why
 		}
 	}
