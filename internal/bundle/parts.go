@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"hash"
-	"io"
 	"slices"
 )
 
@@ -77,14 +76,6 @@ func claimedParts(dir string) *partSums {
 		return nil
 	}
 	return newPartSums(h.Parts.Size)
-}
-
-// of returns what the bytes of a file of a bundle are to be written to, nil for those that have no parts.
-func (p *partSums) of(name string) io.Writer {
-	if p == nil || name != ArchiveName {
-		return nil
-	}
-	return p
 }
 
 // hold tells whether the digests of what was written are those that were claimed.

@@ -38,7 +38,7 @@ func (r *Report) compareSigned(ctx context.Context, dir string, s *signature.Sta
 	if sums == nil {
 		return // is named already
 	}
-	own, err := hashFile(ctx, filepath.Join(dir, SumsName), nil)
+	own, err := hashFile(ctx, filepath.Join(dir, SumsName))
 	if err != nil {
 		r.problem("%s: %v", SumsName, err)
 		return

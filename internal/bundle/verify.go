@@ -89,22 +89,41 @@ func Verify(ctx context.Context, path string) (*Report, error) {
 	r := &Report{Path: path, Problems: []string{}}
 	if !info.IsDir() {
 		r.Kind = "archive"
-		return r, r.verifyArchive(ctx, path, nil, nil)
+		return r, r.verifyAlone(ctx, path)
 	}
 	if isForeign(path) {
-		return r, r.verifyArchive(ctx, filepath.Join(path, ArchiveName), nil, nil)
+		return r, r.verifyAlone(ctx, filepath.Join(path, ArchiveName))
 	}
 	r.Kind = "bundle"
-	m := r.verifyDirectory(ctx, path)
+	return r, r.verifyBundle(ctx, path)
+}
+
+// verifyAlone proves an archive without what lies beside it.
+func (r *Report) verifyAlone(ctx context.Context, path string) error {
+	s, err := scanArchive(ctx, path, nil)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	return r.verifyArchive(ctx, s, nil, nil, "")
+}
+
+func (r *Report) verifyBundle(ctx context.Context, dir string) error {
+	parts := claimedParts(dir)
+	archive := filepath.Join(dir, ArchiveName)
+	s, failed := scanRegular(ctx, archive, parts)
+	defer s.close()
+	m := r.verifyDirectory(ctx, dir, s, failed, parts)
 	listed := takeTensors(m)
-	if err := ctx.Err(); err != nil {
-		return nil, err
+	switch err := ctx.Err(); {
+	case err != nil:
+		return err
+	case errors.Is(failed, fs.ErrNotExist), errors.Is(failed, errIrregular):
+		return nil // pruned, or named by verifyDirectory
+	case failed != nil:
+		return failed
 	}
-	archive := filepath.Join(path, ArchiveName)
-	if _, err := os.Stat(archive); errors.Is(err, fs.ErrNotExist) {
-		return r, nil // pruned, or named by verifyDirectory
-	}
-	return r, r.verifyArchive(ctx, archive, m, listed)
+	return r.verifyArchive(ctx, s, m, listed, filepath.Join(dir, TreeName))
 }
 
 // isForeign tells whether a directory holds an archive that another program wrote, such as the run
@@ -126,8 +145,8 @@ func isForeign(dir string) bool {
 }
 
 // verifyDirectory checks the files of a bundle against SHA256SUMS and returns its manifest, nil when
-// that is not readable.
-func (r *Report) verifyDirectory(ctx context.Context, dir string) *Manifest {
+// that is not readable. The archive, and what digests its parts, were read before, unless that failed.
+func (r *Report) verifyDirectory(ctx context.Context, dir string, archive *scan, failed error, parts *partSums) *Manifest {
 	want := []string{TreeName, ManifestName, ArchiveName}
 	present := want
 	if IsTombstone(dir) {
@@ -140,9 +159,15 @@ func (r *Report) verifyDirectory(ctx context.Context, dir string) *Manifest {
 		}
 	}
 	found := make(map[string]Digest)
-	parts := claimedParts(dir)
 	for _, name := range present {
-		got, err := hashFile(ctx, filepath.Join(dir, name), parts.of(name))
+		var got Digest
+		err := failed
+		switch {
+		case name != ArchiveName:
+			got, err = hashFile(ctx, filepath.Join(dir, name))
+		case archive != nil:
+			got = archive.whole
+		}
 		found[name] = got
 		switch {
 		case err != nil:
@@ -286,22 +311,26 @@ func checkCommas(data []byte) error {
 	return nil
 }
 
-// hashFile digests a file and writes its bytes to also, which may be nil.
-func hashFile(ctx context.Context, path string, also io.Writer) (Digest, error) {
-	info, err := os.Lstat(path)
-	if err != nil {
+// hashFile digests a file.
+func hashFile(ctx context.Context, path string) (Digest, error) {
+	if err := checkRegular(path); err != nil {
 		return Digest{}, err
-	}
-	if !info.Mode().IsRegular() {
-		return Digest{}, errors.New("it is no regular file")
 	}
 	f, _, err := openFile(path)
 	if err != nil {
 		return Digest{}, err
 	}
 	defer f.Close()
-	if also != nil {
-		return hashReader(ctx, filepath.Base(path), io.TeeReader(f, also))
-	}
 	return hashReader(ctx, filepath.Base(path), f)
+}
+
+var errIrregular = errors.New("it is no regular file")
+
+// checkRegular refuses all but a regular file, also a link to one.
+func checkRegular(path string) error {
+	info, err := os.Lstat(path)
+	if err == nil && !info.Mode().IsRegular() {
+		return errIrregular
+	}
+	return err
 }

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -16,35 +15,30 @@ import (
 	"github.com/bundlewatch/bundlewatch/internal/zipfile"
 )
 
-// verifyArchive proves an archive: its structure, every CRC, every pickle, and the manifests against
-// the content. m is the manifest beside it, nil when there is none, and listed is what [takeTensors] took of it.
-func (r *Report) verifyArchive(ctx context.Context, path string, m *Manifest, listed []tensorSum) error {
-	f, size, err := openFile(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	r.Bytes = size
-	a, err := openArchive(f, size)
-	if err != nil {
-		r.problem("%s: %v", ArchiveName, err)
+// verifyArchive proves an archive that was scanned: its structure, every CRC, every pickle, and the manifests against
+// the content. m is the manifest beside it, nil when there is none, listed is what [takeTensors] took of it, and tree the
+// path of the list beside it.
+func (r *Report) verifyArchive(ctx context.Context, s *scan, m *Manifest, listed []tensorSum, tree string) error {
+	r.Bytes = s.whole.Bytes
+	if s.broken != nil {
+		r.problem("%s: %v", ArchiveName, s.broken)
 		return nil
 	}
-	v := &archiveVerifier{Report: r, archive: a, listed: listed, digests: make(map[string]Digest)}
+	v := &archiveVerifier{Report: r, scan: s, listed: listed, digests: make(map[string]Digest)}
 	if err := v.readEntries(ctx); err != nil {
 		return err
 	}
-	if !a.ours() {
+	if !s.ours() {
 		r.Kind = "foreign archive"
 		return v.verifyForeign()
 	}
-	return v.verifyOurs(m, filepath.Join(filepath.Dir(path), TreeName))
+	return v.verifyOurs(m, tree)
 }
 
 // archiveVerifier adds what is wrong with an archive to a report.
 type archiveVerifier struct {
 	*Report
-	*archive
+	*scan
 	listed  []tensorSum       // by member; nil without a manifest beside the archive
 	digests map[string]Digest // of the entries
 }
@@ -52,7 +46,7 @@ type archiveVerifier struct {
 func (v *archiveVerifier) readEntries(ctx context.Context) error {
 	for i := range v.directory.Entries {
 		e := &v.directory.Entries[i]
-		d, err := v.archive.digest(ctx, e)
+		d, err := v.digest(ctx, e)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
