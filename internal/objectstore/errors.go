@@ -34,6 +34,7 @@ var (
 	ErrUnreachable = errors.New("the store cannot be reached: look at endpoint in the config and at the network, for a service also at its drop-in store.conf")
 	ErrStalled     = errors.New("nothing moved for too long: the store or the network on the way hangs")
 	ErrRefused     = errors.New("the store refused the request")
+	ErrSource      = errors.New("what is to be sent cannot be read")
 )
 
 // Error is a call that failed.
@@ -165,7 +166,10 @@ func kindOfTransport(err error) (kind, cause error) {
 	var header tls.RecordHeaderError
 	var network net.Error
 	var noKeys *noKeysError
+	var source *sourceError
 	switch {
+	case errors.As(err, &source):
+		return ErrSource, source.error
 	case errors.As(err, &unknown), errors.As(err, &name), errors.As(err, &invalid), errors.As(err, &verification):
 		return ErrUntrusted, err
 	case errors.As(err, &header):

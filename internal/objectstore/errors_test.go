@@ -2,11 +2,14 @@ package objectstore
 
 import (
 	"encoding/pem"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -118,6 +121,35 @@ func TestWrongSchemeAndNoListener(t *testing.T) {
 	require.ErrorIs(t, err, ErrUnreachable)
 	require.True(t, IsTransient(err))
 }
+
+// What cannot be read here is no fault of the store, and is not tried again.
+func TestSourceThatCannotBeRead(t *testing.T) {
+	for name, body := range map[string]Body{
+		"a failure": {Source: brokenSource{}, Size: 100},
+		"an end":    {Source: strings.NewReader("short"), Size: 100},
+	} {
+		s, c := serve(t)
+		before := s.Count()
+		for _, err := range []error{put(t, c, "k", body, true), onlyError(c.PutPart(t.Context(), "k", "id", 1, body))} {
+			require.ErrorIs(t, err, ErrSource, name)
+			require.ErrorContains(t, err, "what is to be sent cannot be read: ")
+			require.False(t, IsTransient(err))
+			require.NotErrorIs(t, err, ErrUnreachable)
+		}
+		require.LessOrEqual(t, s.Count()-before, 2, name)
+	}
+	_, c := serve(t)
+	var file *fs.PathError
+	require.ErrorAs(t, put(t, c, "k", Body{Source: brokenSource{}, Size: 100}, true), &file)
+}
+
+type brokenSource struct{}
+
+func (brokenSource) ReadAt([]byte, int64) (int, error) {
+	return 0, &fs.PathError{Op: "read", Path: "/disk", Err: errors.New("input/output error")}
+}
+
+func onlyError(_ Part, err error) error { return err }
 
 func TestStalledCallIsGivenUp(t *testing.T) {
 	s, c := serve(t, func(o *Options) { o.Patience.Stall = 20 * time.Millisecond; o.Patience.Tries = 1 })

@@ -33,7 +33,7 @@ func Bytes(data []byte) Body {
 }
 
 func (b Body) reader(c *call) io.Reader {
-	return slow{call: c, r: io.NewSectionReader(b.Source, b.Offset, b.Size), sent: b.Sent}
+	return &slow{call: c, r: io.NewSectionReader(b.Source, b.Offset, b.Size), left: b.Size, sent: b.Sent}
 }
 
 // Checksum is the SHA-256 as stores attest it, in base64.
