@@ -22,12 +22,19 @@ func destinationText(d *status.Destination) string {
 		fmt.Fprintf(&b, "  FAILS since %s, next attempt %s: %s\n", clock(d.Since), clock(d.Retry), visible(d.Error))
 	}
 	if d.Conflicts+d.Refused > 0 {
-		fmt.Fprintf(&b, "  %s, %d refused; looked at again every hour\n", count(d.Conflicts, "conflict"), d.Refused)
+		damaged := ""
+		if d.Damaged > 0 {
+			damaged = fmt.Sprintf(", %d of them damaged here", d.Damaged)
+		}
+		fmt.Fprintf(&b, "  %s, %d refused%s; looked at again every hour\n", count(d.Conflicts, "conflict"), d.Refused, damaged)
 	}
 	for _, r := range d.Refusals {
 		what := "refused"
-		if r.Conflict {
+		switch {
+		case r.Conflict:
 			what = "conflict"
+		case r.Damaged:
+			what = "damaged"
 		}
 		fmt.Fprintf(&b, "    %-9s %s %s: %s\n", what, visible(r.Watch), visible(r.Key), visible(r.Reason))
 	}

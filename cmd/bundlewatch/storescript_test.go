@@ -48,6 +48,7 @@ func objectStore(ts *testscript.TestScript, neg bool, args []string) {
 //	storeis counts              from now on
 //	storeis costs N BYTES       so many requests and bytes of objects at most, since it counts
 //	storeis has N PREFIX        so many objects, whose keys begin so
+//	storeis uploading N         so many uploads were begun and not completed
 //	storeis ahead 10m           its clock is
 //	storeis TROUBLE             one of objectserver.Troubles is with every request from now on
 //	storeis well                the trouble is over
@@ -94,6 +95,10 @@ func storeIs(ts *testscript.TestScript, neg bool, args []string) {
 	case "has":
 		if keys := s.Keys(args[2]); len(keys) != number(1) {
 			ts.Fatalf("%d objects: %s", len(keys), strings.Join(keys, "\n"))
+		}
+	case "uploading":
+		if keys := s.Uploads(); len(keys) != number(1) {
+			ts.Fatalf("%d uploads: %s", len(keys), strings.Join(keys, "\n"))
 		}
 	case "ahead":
 		by, err := time.ParseDuration(args[1])

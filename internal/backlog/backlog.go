@@ -35,6 +35,9 @@ var (
 	ErrRefused = errors.New("refused")
 	// ErrLost tells that all that the destination held is gone: each bundle is asked for again.
 	ErrLost = errors.New("holds nothing any more")
+	// ErrDamaged tells that it is the local bundle that keeps it from going: its bytes are not those of its digests, or
+	// they cannot be read. It comes with ErrRefused.
+	ErrDamaged = errors.New("the local bundle is damaged")
 	// ErrRemoved tells that the destination had a bundle, and that it was removed there on purpose. It comes with
 	// ErrRefused.
 	ErrRemoved = errors.New("removed on purpose")
@@ -307,6 +310,7 @@ func (b *Backlog) advance(it *item, n int64) {
 
 // failed takes an item back that could not be asked for or sent.
 func (b *Backlog) failed(ctx context.Context, it *item, bundle shelf.Bundle, err error) {
+	err = b.blame(it, err)
 	switch {
 	case errors.Is(err, errLeft):
 		b.queue.drop(it)

@@ -7,11 +7,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -314,6 +317,63 @@ func TestRefused(t *testing.T) {
 	})
 }
 
+// A local bundle that cannot be read, or is damaged, is told as that, and not as a failure of the destination. It counts
+// also while it is looked at again.
+func TestLocalDamage(t *testing.T) {
+	run(t, func(t *testing.T, w *world) {
+		places := make(map[string]string)
+		for _, key := range []string{"denied", "broken", "altered", "gone", "busy", "elsewhere", "whole"} {
+			places["r/"+key] = filepath.Join(w.dir, w.publish("w", "r/"+key, 0, 100))
+		}
+		reads := func(key string, of error) error {
+			return fmt.Errorf("send: %w", &os.PathError{Op: "read", Path: filepath.Join(places[key], bundle.ArchiveName), Err: of})
+		}
+		w.fail = func(op string, b shelf.Bundle) error {
+			switch {
+			case b.Key == "r/denied":
+				return reads(b.Key, syscall.EACCES)
+			case op == "has":
+				return nil
+			}
+			switch b.Key {
+			case "r/altered":
+				return fmt.Errorf("%w: %w: other bytes", ErrRefused, ErrDamaged)
+			case "r/broken":
+				return reads(b.Key, syscall.EIO)
+			case "r/gone":
+				return reads(b.Key, syscall.ENOENT)
+			case "r/busy":
+				return reads(b.Key, syscall.EMFILE)
+			case "r/elsewhere":
+				return reads("r/denied", syscall.EACCES)
+			}
+			return nil
+		}
+		w.start(Options{})
+		pass(relist / 2)
+		require.Equal(t, []string{"w/r/whole"}, slices.Sorted(maps.Keys(w.has)))
+		s := w.b.Status()
+		require.Equal(t, []int{3, 3, 0}, []int{s.Refused, s.Damaged, s.Conflicts})
+		require.Equal(t, 3, s.Pending, "what may be over soon is tried again")
+		for _, u := range s.Refusals {
+			require.True(t, u.Damaged)
+			require.Contains(t, []string{"r/denied", "r/broken", "r/altered"}, u.Key)
+			require.Contains(t, u.Reason, "refused: the local bundle is damaged: ")
+		}
+		w.mu.Lock()
+		w.fail, w.takes = nil, time.Minute
+		w.mu.Unlock()
+		pass(relist/2 + 30*time.Second)
+		s = w.b.Status()
+		require.Equal(t, []int{3, 3}, []int{s.Refused, s.Damaged}, "the next look has not come to an end")
+		require.NotEmpty(t, s.Sending)
+		pass(relist / 2)
+		s = w.b.Status()
+		require.Equal(t, []int{0, 0}, []int{s.Refused, s.Damaged})
+		require.Len(t, w.has, 7)
+	})
+}
+
 // Bundles that are pruned, damaged or gone.
 func TestWhatCannotBeSent(t *testing.T) {
 	run(t, func(t *testing.T, w *world) {
@@ -341,6 +401,7 @@ func TestWhatCannotBeSent(t *testing.T) {
 		got := w.b.Status()
 		require.Equal(t, []int{0, 0, 1}, []int{got.Unchecked, got.Pending, got.Refused})
 		require.Contains(t, got.Refusals[0].Reason, "damaged")
+		require.Equal(t, 1, got.Damaged)
 	})
 }
 

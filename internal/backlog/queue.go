@@ -6,9 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/bundlewatch/bundlewatch/internal/shelf"
 )
@@ -27,11 +30,11 @@ type item struct {
 	notBefore time.Time // it is tried again
 	done      int64     // bytes of the sending that is under way
 	begun     time.Time
-	reason    error // why it is refused
-	told      string
-	at        time.Time
-	again     bool // it was published again while it was busy
-	fresh     bool // it was published since the start, so the destination hardly has it
+	reason    error     // why it is refused, or was when it was looked at last
+	told      string    // the reason that was told
+	at        time.Time // of the reason
+	again     bool      // it was published again while it was busy
+	fresh     bool      // it was published since the start, so the destination hardly has it
 }
 
 type state int
@@ -76,11 +79,11 @@ func (b *Backlog) look(it *item) (shelf.Bundle, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return bundle, errLeft
 	}
-	if err != nil {
-		return bundle, err
-	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if err != nil {
+		return shelf.Bundle{Path: b.path(it), Place: it.place, Watch: it.watch, Key: it.key}, err
+	}
 	switch {
 	case it.state == checking:
 		it.take(bundle)
@@ -92,9 +95,30 @@ func (b *Backlog) look(it *item) (shelf.Bundle, error) {
 	case bundle.State == shelf.Pruned, bundle.HalfGone:
 		return bundle, errLeft
 	case bundle.State != shelf.Present:
-		return bundle, fmt.Errorf("%w: the local bundle is damaged: %s", ErrRefused, bundle.Reason)
+		return bundle, fmt.Errorf("%w: %w: %s", ErrRefused, ErrDamaged, bundle.Reason)
 	}
 	return bundle, nil
+}
+
+// path is the directory of an item.
+func (b *Backlog) path(it *item) string {
+	return filepath.Join(b.shelf.Dir(), filepath.FromSlash(it.place))
+}
+
+// unreadable are the errors of files that stay as they are until somebody does something. Others, such as too many open
+// files, are soon over, and what is not there any more is found out by the next look.
+var unreadable = []error{unix.EACCES, unix.EPERM, unix.EIO, unix.EBADMSG, unix.EUCLEAN, unix.ENOTDIR, unix.EISDIR, unix.ELOOP}
+
+// blame tells a local bundle that cannot be read from a destination that fails.
+func (b *Backlog) blame(it *item, err error) error {
+	var file *fs.PathError
+	if isFinal(err) || !errors.As(err, &file) || !slices.ContainsFunc(unreadable, func(of error) bool { return errors.Is(file.Err, of) }) {
+		return err
+	}
+	if rel, relErr := filepath.Rel(b.path(it), file.Path); relErr != nil || !filepath.IsLocal(rel) {
+		return err
+	}
+	return fmt.Errorf("%w: %w: it cannot be read: %w", ErrRefused, ErrDamaged, err)
 }
 
 // queue is what is known of the bundles of one destination. Those that it holds are remembered by a hash alone.
@@ -105,13 +129,14 @@ type queue struct {
 	bytes      int64            // of unsents
 	delays     bool             // some of unsents may have to wait until a time
 	refusals   int
+	verdicts   map[string]*item // by place; those with a reason, also while they are looked at again
 	holds      map[[16]byte]struct{}
 	checking   []*item
 	sending    int
 }
 
 func newQueue() queue {
-	return queue{items: make(map[string]*item), holds: make(map[[16]byte]struct{})}
+	return queue{items: make(map[string]*item), verdicts: make(map[string]*item), holds: make(map[[16]byte]struct{})}
 }
 
 func holdKey(place, archive string) [16]byte {
@@ -136,11 +161,13 @@ func (q *queue) found(place string) {
 
 func (q *queue) put(it *item) {
 	it.state, it.fails, it.notBefore, it.reason = unchecked, 0, time.Time{}, nil
+	delete(q.verdicts, it.place)
 	q.items[it.place] = it
 	q.uncheckeds = slices.Insert(q.uncheckeds, 0, it)
 }
 
-// listed takes over what a look at the whole artifact directory has found. What was refused is tried again.
+// listed takes over what a look at the whole artifact directory has found. What was refused is tried again, and stands
+// as refused until it is known better.
 func (q *queue) listed(found []*item) {
 	var fresh []*item
 	for _, it := range found {
@@ -151,7 +178,8 @@ func (q *queue) listed(found []*item) {
 			continue
 		case old != nil:
 			q.refusals--
-			it.told = old.told
+			it.reason, it.told, it.at = old.reason, old.told, old.at
+			q.verdicts[it.place] = it
 		}
 		q.items[it.place] = it
 		fresh = append(fresh, it)
@@ -263,6 +291,7 @@ func (q *queue) drop(it *item) {
 	q.leave(it)
 	it.state = gone
 	delete(q.items, it.place)
+	delete(q.verdicts, it.place)
 	if it.again {
 		it.again = false
 		q.found(it.place)
@@ -274,6 +303,7 @@ func (q *queue) refuse(it *item, why error) (isNew bool) {
 	q.leave(it)
 	it.state, it.reason, it.at = refused, why, time.Now()
 	q.refusals++
+	q.verdicts[it.place] = it
 	isNew, it.told = it.told != why.Error(), why.Error()
 	if it.again {
 		it.again = false

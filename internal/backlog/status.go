@@ -55,20 +55,20 @@ func (b *Backlog) showHealth(s *status.Destination, now time.Time) {
 }
 
 func (b *Backlog) showRefusals(s *status.Destination) {
-	if b.queue.refusals == 0 {
-		return
-	}
-	for _, it := range b.queue.items {
-		if it.state != refused {
-			continue
-		}
-		conflict := errors.Is(it.reason, ErrConflict)
-		if conflict {
+	for _, it := range b.queue.verdicts {
+		u := status.Unsendable{Watch: it.watch, Key: it.key, Reason: it.reason.Error(), At: it.at.Round(0)}
+		switch {
+		case errors.Is(it.reason, ErrConflict):
+			u.Conflict = true
 			s.Conflicts++
-		} else {
+		case errors.Is(it.reason, ErrDamaged):
+			u.Damaged = true
+			s.Damaged++
+			s.Refused++
+		default:
 			s.Refused++
 		}
-		s.Refusals = append(s.Refusals, status.Unsendable{Watch: it.watch, Key: it.key, Conflict: conflict, Reason: it.reason.Error(), At: it.at.Round(0)})
+		s.Refusals = append(s.Refusals, u)
 	}
 	slices.SortFunc(s.Refusals, func(a, b status.Unsendable) int { return b.At.Compare(a.At) })
 	s.Refusals = s.Refusals[:min(len(s.Refusals), shownRefusals)]

@@ -20,13 +20,14 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/bundlewatch/bundlewatch/internal/backlog"
 	"github.com/bundlewatch/bundlewatch/internal/bundle"
 	"github.com/bundlewatch/bundlewatch/internal/objectstore"
 	"github.com/bundlewatch/bundlewatch/internal/pagecache"
 )
 
 // ErrDamaged tells that a file of the local bundle is not what its digest says.
-var ErrDamaged = errors.New("the local bundle is damaged: bundlewatch verify shows where")
+var ErrDamaged = fmt.Errorf("%w: bundlewatch verify shows where", backlog.ErrDamaged)
 
 // Local is a published bundle on the local disk, with its files open.
 type Local struct {

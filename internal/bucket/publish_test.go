@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/bundlewatch/bundlewatch/internal/backlog"
 	"github.com/bundlewatch/bundlewatch/internal/bundle"
 	"github.com/bundlewatch/bundlewatch/internal/objectstore"
 	"github.com/bundlewatch/bundlewatch/test/objectserver"
@@ -495,6 +496,26 @@ func TestLocalDamageIsFoundBeforeMD5s(t *testing.T) {
 	_, err := h.publish(t)
 	require.ErrorIs(t, err, ErrDamaged)
 	require.Empty(t, s.Keys("lab/names/"))
+}
+
+// A file that is cut off while it is sent is damage of the bundle, not a fault of the store.
+func TestLocalFileThatEndsEarly(t *testing.T) {
+	for _, part := range []int64{0, testPart} {
+		s := serve(t)
+		h := newHost(t, s, "a", 1, part)
+		archive := filepath.Join(h.dir, bundle.ArchiveName)
+		info, err := os.Stat(archive)
+		require.NoError(t, err)
+		s.Before = func(n int, _ *http.Request) {
+			if n == 1 { // the bundle was opened
+				require.NoError(t, os.Truncate(archive, info.Size()/2))
+			}
+		}
+		_, err = h.publish(t)
+		require.ErrorIs(t, err, ErrDamaged)
+		require.ErrorIs(t, err, backlog.ErrDamaged)
+		require.Empty(t, s.Keys("lab/names/"))
+	}
 }
 
 // A destination that finds such a store sends MD5s from then on.

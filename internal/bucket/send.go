@@ -68,7 +68,7 @@ func (b *Bucket) send(ctx context.Context, place string, f *localFile, named boo
 			return false, errors.Join(err, lookErr)
 		case stays(now):
 			return !errors.Is(err, objectstore.ErrExists), nil // another host was faster, or the answer was lost
-		case errors.Is(err, objectstore.ErrHash):
+		case errors.Is(err, objectstore.ErrHash), errors.Is(err, objectstore.ErrSource):
 			err = f.blame(ctx, err)
 		}
 		if !goesOn(err) || try == attempts {

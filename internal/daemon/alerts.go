@@ -196,5 +196,13 @@ func destinationConditions(t *status.Destination, limits config.Alerts, now time
 	if t.Conflicts > 0 {
 		add(status.AlertDestinationConflict, "it holds other content under the names of %d bundles", t.Conflicts)
 	}
+	if t.Damaged > 0 {
+		text := fmt.Sprintf("bundles that are damaged here do not go there: %d", t.Damaged)
+		if i := slices.IndexFunc(t.Refusals, func(u status.Unsendable) bool { return u.Damaged }); i >= 0 {
+			u := &t.Refusals[i]
+			text += fmt.Sprintf("; %s %s: %s", u.Watch, status.Plain(u.Key), status.Plain(u.Reason))
+		}
+		add(status.AlertDestinationDamage, "%s", text)
+	}
 	return all
 }

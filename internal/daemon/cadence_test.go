@@ -271,6 +271,9 @@ func TestDestinationConditions(t *testing.T) {
 		{"behind", status.Destination{Pending: 3, PendingBytes: 2048, Oldest: &status.Unsent{Watch: "w", Key: "r/1", Published: *ago(2 * time.Hour)}},
 			map[status.AlertName]string{status.AlertDestinationBehind: "w r/1 was published " + ago(2*time.Hour).Format(time.RFC3339) + " and is not known to be there; 3 bundles (2.0 KiB) wait, 0 are to be asked for"}},
 		{"conflict", status.Destination{Conflicts: 2, Refused: 1}, map[status.AlertName]string{status.AlertDestinationConflict: "it holds other content under the names of 2 bundles"}},
+		{"damage", status.Destination{Refused: 3, Damaged: 2, Refusals: []status.Unsendable{{Watch: "w", Key: "r/1", Reason: "pruned"}, {Watch: "w", Key: "r/2", Damaged: true, Reason: "cut\x1b"}}},
+			map[status.AlertName]string{status.AlertDestinationDamage: `bundles that are damaged here do not go there: 2; w r/2: cut\x1b`}},
+		{"damage that is not shown", status.Destination{Refused: 1, Damaged: 1}, map[status.AlertName]string{status.AlertDestinationDamage: "bundles that are damaged here do not go there: 1"}},
 	} {
 		c.of.Name = "lab"
 		got := map[status.AlertName]string{}

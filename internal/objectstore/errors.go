@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/minio/minio-go/v7"
 )
@@ -34,6 +35,7 @@ var (
 	ErrUnreachable = errors.New("the store cannot be reached: look at endpoint in the config and at the network, for a service also at its drop-in store.conf")
 	ErrStalled     = errors.New("nothing moved for too long: the store or the network on the way hangs")
 	ErrRefused     = errors.New("the store refused the request")
+	ErrSource      = errors.New("what is to be sent cannot be read")
 )
 
 // Error is a call that failed.
@@ -112,6 +114,44 @@ func (c *Client) fail(ctx context.Context, op, key string, err error) error {
 	return e
 }
 
+// clockError says by how much the clock of this host is off.
+func clockError(ahead time.Duration) error {
+	if ahead < 0 {
+		return fmt.Errorf("%w: it is %v behind it", ErrClock, (-ahead).Round(time.Second))
+	}
+	return fmt.Errorf("%w: it is %v ahead of it", ErrClock, ahead.Round(time.Second))
+}
+
+// right is what a call is for the policies of S3.
+type right struct{ call, takes string }
+
+// What is not there is denied to who may not list.
+const (
+	toRead = "s3:GetObject, and s3:ListBucket for what is not there"
+	toPart = "s3:PutObject without a condition such as s3:if-none-match, which it cannot meet: large files go by it"
+)
+
+// rights are those that calls need, by what an [Error] says was tried.
+var rights = map[string]right{
+	"put":                {"PutObject", "s3:PutObject"},
+	"get":                {"GetObject", toRead},
+	"look at":            {"HeadObject", toRead},
+	"delete":             {"DeleteObject", "s3:DeleteObject"},
+	"list":               {"ListObjectsV2", "s3:ListBucket"},
+	"begin upload of":    {"CreateMultipartUpload", toPart},
+	"put part of":        {"UploadPart", toPart},
+	"complete upload of": {"CompleteMultipartUpload", "s3:PutObject"},
+	"list parts of":      {"ListParts", "s3:ListMultipartUploadParts"},
+	"abort upload of":    {"AbortMultipartUpload", "s3:AbortMultipartUpload"},
+	"list uploads in":    {"ListMultipartUploads", "s3:ListBucketMultipartUploads"},
+}
+
+// deniedError says which call was denied, and what it takes.
+func deniedError(op string) error {
+	r := rights[op]
+	return fmt.Errorf("%w: %s was denied, which takes %s", ErrDenied, r.call, r.takes)
+}
+
 func (c *Client) stalled() error { return fmt.Errorf("%w (%v)", ErrStalled, c.patience.Stall) }
 
 var codes = map[string]error{
@@ -165,7 +205,10 @@ func kindOfTransport(err error) (kind, cause error) {
 	var header tls.RecordHeaderError
 	var network net.Error
 	var noKeys *noKeysError
+	var source *sourceError
 	switch {
+	case errors.As(err, &source):
+		return ErrSource, source.error
 	case errors.As(err, &unknown), errors.As(err, &name), errors.As(err, &invalid), errors.As(err, &verification):
 		return ErrUntrusted, err
 	case errors.As(err, &header):

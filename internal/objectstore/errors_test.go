@@ -2,11 +2,14 @@ package objectstore
 
 import (
 	"encoding/pem"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -86,10 +89,41 @@ func TestEachFailureIsToldForWhatItIs(t *testing.T) {
 
 func TestClockIsToldWithTheDifference(t *testing.T) {
 	s, c := serve(t)
-	s.SetClock(-time.Hour)
-	err := put(t, c, "k", Bytes([]byte("x")), true)
-	require.ErrorIs(t, err, ErrClock)
-	require.ErrorContains(t, err, "1h0m")
+	for clock, want := range map[time.Duration]string{-time.Hour: `: it is 1h0m[01]s ahead of it \(403 RequestTimeTooSkewed\)$`, time.Hour: `: it is (1h0m0s|59m59s) behind it \(403 RequestTimeTooSkewed\)$`} {
+		s.SetClock(clock)
+		err := put(t, c, "k", Bytes([]byte("x")), true)
+		require.ErrorIs(t, err, ErrClock)
+		require.Regexp(t, want, err.Error())
+		require.False(t, IsTransient(err))
+	}
+}
+
+// Who is denied a call learns which right it takes.
+func TestDeniedCallIsToldWithItsRight(t *testing.T) {
+	s, c := serve(t)
+	s.Answer = sayCode(http.StatusForbidden, "AccessDenied")
+	ctx, body := t.Context(), Bytes([]byte("x"))
+	told := make(map[string]bool)
+	for call, do := range map[string]func() error{
+		"PutObject":               func() error { return put(t, c, "k", body, true) },
+		"GetObject":               func() error { _, _, err := c.Get(ctx, "k", 10); return err },
+		"HeadObject":              func() error { _, err := c.Now(ctx, "k"); return err },
+		"DeleteObject":            func() error { return c.Delete(ctx, "k") },
+		"ListObjectsV2":           func() error { return c.List(ctx, "", "", true, func(Object) error { return nil }) },
+		"CreateMultipartUpload":   func() error { _, err := c.Begin(ctx, "k"); return err },
+		"UploadPart":              func() error { _, err := c.PutPart(ctx, "k", "id", 1, body); return err },
+		"CompleteMultipartUpload": func() error { return c.Complete(ctx, "k", "id", []Part{{Number: 1}}, true) },
+		"ListParts":               func() error { _, err := c.Parts(ctx, "k", "id"); return err },
+		"AbortMultipartUpload":    func() error { return c.Abort(ctx, "k", "id") },
+		"ListMultipartUploads":    func() error { return c.Uploads(ctx, func(Upload) error { return nil }) },
+	} {
+		err := do()
+		require.ErrorIs(t, err, ErrDenied, call)
+		require.Regexp(t, "see docs/store.md for the policy that bundlewatch needs: "+call+" was denied, which takes s3:[A-Z]", err.Error())
+		require.False(t, IsTransient(err))
+		told[call] = true
+	}
+	require.Len(t, told, len(rights))
 }
 
 func TestUntrustedCertificate(t *testing.T) {
@@ -118,6 +152,35 @@ func TestWrongSchemeAndNoListener(t *testing.T) {
 	require.ErrorIs(t, err, ErrUnreachable)
 	require.True(t, IsTransient(err))
 }
+
+// What cannot be read here is no fault of the store, and is not tried again.
+func TestSourceThatCannotBeRead(t *testing.T) {
+	for name, body := range map[string]Body{
+		"a failure": {Source: brokenSource{}, Size: 100},
+		"an end":    {Source: strings.NewReader("short"), Size: 100},
+	} {
+		s, c := serve(t)
+		before := s.Count()
+		for _, err := range []error{put(t, c, "k", body, true), onlyError(c.PutPart(t.Context(), "k", "id", 1, body))} {
+			require.ErrorIs(t, err, ErrSource, name)
+			require.ErrorContains(t, err, "what is to be sent cannot be read: ")
+			require.False(t, IsTransient(err))
+			require.NotErrorIs(t, err, ErrUnreachable)
+		}
+		require.LessOrEqual(t, s.Count()-before, 2, name)
+	}
+	_, c := serve(t)
+	var file *fs.PathError
+	require.ErrorAs(t, put(t, c, "k", Body{Source: brokenSource{}, Size: 100}, true), &file)
+}
+
+type brokenSource struct{}
+
+func (brokenSource) ReadAt([]byte, int64) (int, error) {
+	return 0, &fs.PathError{Op: "read", Path: "/disk", Err: errors.New("input/output error")}
+}
+
+func onlyError(_ Part, err error) error { return err }
 
 func TestStalledCallIsGivenUp(t *testing.T) {
 	s, c := serve(t, func(o *Options) { o.Patience.Stall = 20 * time.Millisecond; o.Patience.Tries = 1 })

@@ -33,7 +33,7 @@ func Bytes(data []byte) Body {
 }
 
 func (b Body) reader(c *call) io.Reader {
-	return slow{call: c, r: io.NewSectionReader(b.Source, b.Offset, b.Size), sent: b.Sent}
+	return &slow{call: c, r: io.NewSectionReader(b.Source, b.Offset, b.Size), left: b.Size, sent: b.Sent}
 }
 
 // Checksum is the SHA-256 as stores attest it, in base64.
@@ -96,14 +96,18 @@ func (c *Client) Put(ctx context.Context, key string, b Body, fresh bool) (Recei
 	return Receipt{Checksum: info.ChecksumSHA256, ETag: info.ETag}, c.told(call, "put", key, err)
 }
 
-// told adds to an error what only the answer's header has.
+// told adds to an error what only the call and the answer's header have.
 func (c *Client) told(call *call, op, key string, err error) error {
 	err = c.fail(call, op, key, err)
 	var e *Error
-	if errors.As(err, &e) && e.Kind == ErrClock {
-		if theirs := call.date(); !theirs.IsZero() {
-			e.Kind = fmt.Errorf("%w: it is %v ahead of it", ErrClock, time.Since(theirs).Round(time.Second))
-		}
+	if !errors.As(err, &e) {
+		return err
+	}
+	switch theirs := call.date(); {
+	case e.Kind == ErrClock && !theirs.IsZero():
+		e.Kind = clockError(time.Since(theirs))
+	case e.Kind == ErrDenied:
+		e.Kind = deniedError(op)
 	}
 	return err
 }

@@ -2,6 +2,7 @@ package objectstore
 
 import (
 	"context"
+	"errors"
 	"io"
 	"mime"
 	"net/http"
@@ -98,14 +99,30 @@ func (c *call) moved() { c.stall.Reset(c.client.patience.Stall) }
 type slow struct {
 	*call
 	r    io.Reader
+	left int64 // that has to come
 	sent func(int64)
 }
 
+// sourceError is a failure to read what is sent, which is none of the store.
+type sourceError struct{ error }
+
+// errShort has no EOF in it, of which the library makes a connection that was closed.
+var errShort = errors.New("it ends too early")
+
+func (e *sourceError) Unwrap() error { return e.error }
+
 const most = 64 << 10 // bytes at a time, so that the limit is smooth
 
-func (s slow) Read(b []byte) (int, error) {
+func (s *slow) Read(b []byte) (int, error) {
 	b = b[:min(len(b), most)]
 	n, err := s.r.Read(b)
+	s.left -= int64(n)
+	switch {
+	case err == io.EOF && s.left > 0:
+		err = &sourceError{errShort}
+	case err != nil && err != io.EOF:
+		err = &sourceError{err}
+	}
 	if n > 0 && s.client.limit != nil {
 		s.stall.Stop() // a slow pace of our own is no stall
 		if err := s.client.limit.WaitN(s.Context, n); err != nil {

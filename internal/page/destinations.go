@@ -59,6 +59,9 @@ func viewDestination(d *status.Destination, now time.Time) destinationView {
 		if u.Conflict {
 			return unsendableView{u, "conflict", "bad", at(now, u.At)}
 		}
+		if u.Damaged {
+			return unsendableView{u, "damaged", "bad", at(now, u.At)}
+		}
 		return unsendableView{u, "refused", "warn", at(now, u.At)}
 	})
 	return v
@@ -73,6 +76,8 @@ func standing(d *status.Destination) (mood, word string) {
 		return "bad", "fails"
 	case d.Conflicts > 0:
 		return "warn", "conflict"
+	case d.Damaged > 0:
+		return "warn", "damage"
 	case d.Refused > 0:
 		return "warn", "refuses"
 	case len(d.Sending) > 0:

@@ -157,7 +157,7 @@ func (r *Repository) pushBlob(ctx context.Context, repo *remote.Repository, b bl
 	}
 	defer body.Close()
 	if size != b.Size {
-		return fmt.Errorf("%w: %q has %d bytes, and was published with %d", backlog.ErrRefused, b.path, size, b.Size)
+		return fmt.Errorf("%w: %w: %q has %d bytes, and was published with %d", backlog.ErrRefused, backlog.ErrDamaged, b.path, size, b.Size)
 	}
 	watch, moved, stop := watched(ctx)
 	defer stop()
@@ -165,7 +165,7 @@ func (r *Repository) pushBlob(ctx context.Context, repo *remote.Repository, b bl
 	err = because(watch, repo.Blobs().Push(watch, b.Descriptor, &proof{from: s, hash: sha256.New(), left: b.Size, want: b.Digest.Encoded(), name: b.path}))
 	var altered *alteredError
 	if errors.As(err, &altered) {
-		return fmt.Errorf("%w: the local bundle is damaged: %w", backlog.ErrRefused, altered)
+		return fmt.Errorf("%w: %w: %w", backlog.ErrRefused, backlog.ErrDamaged, altered)
 	}
 	return explain(err)
 }

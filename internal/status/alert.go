@@ -26,13 +26,14 @@ const (
 	AlertDestinationDown     AlertName = "destination_down"     // it cannot be used for long
 	AlertDestinationBehind   AlertName = "destination_behind"   // it has not got a bundle that was published long ago
 	AlertDestinationConflict AlertName = "destination_conflict" // it holds other content under the name of a bundle
+	AlertDestinationDamage   AlertName = "destination_damage"   // a bundle does not go there because it is damaged here
 	AlertDestinationClass    AlertName = "destination_class"    // it is not used because of what a probe found
 )
 
 // watchAlerts are about a watch, destinationAlerts about a destination, otherAlerts about none.
 var (
 	watchAlerts       = []AlertName{AlertRunStalled, AlertRefusal, AlertRootGone, AlertRootHung, AlertRootDegraded, AlertPackStalled}
-	destinationAlerts = []AlertName{AlertDestinationDown, AlertDestinationBehind, AlertDestinationConflict, AlertDestinationClass}
+	destinationAlerts = []AlertName{AlertDestinationDown, AlertDestinationBehind, AlertDestinationConflict, AlertDestinationDamage, AlertDestinationClass}
 	otherAlerts       = []AlertName{AlertFreeSpace, AlertBudget, AlertArtifacts, AlertRetention, AlertConfig, AlertNotify}
 )
 

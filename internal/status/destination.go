@@ -34,9 +34,11 @@ type Destination struct {
 	Error string     `json:"error,omitempty"`
 	Since *time.Time `json:"failing_since,omitempty"`
 	Retry *time.Time `json:"retry_at,omitempty"`
-	// Conflicts and Refused count the bundles that cannot go there as they are. Refusals are the first of them.
+	// Conflicts and Refused count the bundles that cannot go there as they are, Damaged those of the refused ones that are
+	// damaged here. Refusals are the first of them.
 	Conflicts int          `json:"conflicts"`
 	Refused   int          `json:"refused"`
+	Damaged   int          `json:"damaged"`
 	Refusals  []Unsendable `json:"refusals,omitempty"`
 	// Sweeps tells of the sweeps of a store, where this daemon does them.
 	Sweeps *Sweeps `json:"sweeps,omitempty"`
@@ -110,9 +112,11 @@ type Unsendable struct {
 	Watch string `json:"watch"`
 	Key   string `json:"key"`
 	// Conflict tells that other content is there under the bundle's name.
-	Conflict bool      `json:"conflict"`
-	Reason   string    `json:"reason"`
-	At       time.Time `json:"at"`
+	Conflict bool `json:"conflict"`
+	// Damaged tells that the bundle here is not what was published, or cannot be read.
+	Damaged bool      `json:"damaged"`
+	Reason  string    `json:"reason"`
+	At      time.Time `json:"at"`
 }
 
 var destinationLabel = []string{"destination"}
@@ -190,6 +194,8 @@ var destinationGauges = []gauge{
 		perDestination(func(d *Destination) float64 { return float64(d.Conflicts) })},
 	{family{"bundlewatch_destination_refused_bundles", destinationLabel, "Bundles that cannot go there for another reason."}, prometheus.GaugeValue,
 		perDestination(func(d *Destination) float64 { return float64(d.Refused) })},
+	{family{"bundlewatch_destination_damaged_bundles", destinationLabel, "Those of them that are damaged here, or cannot be read."}, prometheus.GaugeValue,
+		perDestination(func(d *Destination) float64 { return float64(d.Damaged) })},
 	{family{"bundlewatch_destination_swept_objects_total", destinationLabel, "Objects and uploads that this daemon swept from the store."}, prometheus.CounterValue,
 		perSweeper(func(s *Sweeps) float64 { return float64(s.Objects) })},
 	{family{"bundlewatch_destination_swept_bytes_total", destinationLabel, "Bytes of these objects, as far as they are known."}, prometheus.CounterValue,

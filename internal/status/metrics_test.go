@@ -42,7 +42,7 @@ func full() *Snapshot {
 			Sets: Sets{Known: 5, Pending: map[State]int{Waiting: 2}, Oldest: &then}, Kept: 3}},
 		Packs: []Pack{{Watch: "w", Key: "k", Bytes: 5, Total: 10, Stalled: true}, {Watch: "w", Key: "l"}},
 		Destinations: []Destination{{Name: "lab", Pending: 2, PendingBytes: 20, Oldest: &Unsent{Watch: "w", Published: then}, Sent: 3, SentBytes: 30, Error: "down",
-			Rate: 4, ETA: 5, Conflicts: 6, Refused: 7, Probe: &Probe{Class: ClassC, At: then, Refused: true}}, {Name: "idle", Sweeps: &Sweeps{Objects: 4, Bytes: 40, Failures: 1, Last: &then}}, {Name: "stuck", Pending: 1}},
+			Rate: 4, ETA: 5, Conflicts: 6, Refused: 7, Damaged: 5, Probe: &Probe{Class: ClassC, At: then, Refused: true}}, {Name: "idle", Sweeps: &Sweeps{Objects: 4, Bytes: 40, Failures: 1, Last: &then}}, {Name: "stuck", Pending: 1}},
 	}
 }
 
@@ -118,6 +118,8 @@ func TestSeriesAreThereFromTheStart(t *testing.T) {
 		`bundlewatch_destination_class_refused{destination="lab"} 1`,
 		`bundlewatch_destination_conflicts{destination="lab"} 6`,
 		`bundlewatch_destination_refused_bundles{destination="lab"} 7`,
+		`bundlewatch_destination_damaged_bundles{destination="lab"} 5`,
+		`bundlewatch_alerts{alert="destination_damage",destination="lab",watch=""} 0`,
 		`bundlewatch_destination_last_probe_timestamp_seconds{destination="lab"} 1.7000000005e+09`,
 		`bundlewatch_destination_last_probe_timestamp_seconds{destination="idle"} 0`,
 	} {

@@ -40,14 +40,15 @@ const (
 	NoPut      Trouble = "no put"
 	NoGet      Trouble = "no get"
 	NoList     Trouble = "no list"  // so that what is not there is denied, as AWS does it
-	NoParts    Trouble = "no parts" // no right to upload parts
+	NoBegin    Trouble = "no begin" // no right to begin an upload of parts
+	NoParts    Trouble = "no parts" // no right to send parts of one that was begun
 )
 
 // Slowness is how long a slow store takes for each request.
 const Slowness = 150 * time.Millisecond
 
 // Troubles are all of them.
-var Troubles = []Trouble{None, UnknownKey, BadSecret, NoBucket, HTML, Full, Busy, Stalls, Slow, NoPut, NoGet, NoList, NoParts}
+var Troubles = []Trouble{None, UnknownKey, BadSecret, NoBucket, HTML, Full, Busy, Stalls, Slow, NoPut, NoGet, NoList, NoBegin, NoParts}
 
 // Suffer makes a trouble begin, and the one before it end. It may be called at any time.
 func (s *Server) Suffer(t Trouble) {
@@ -89,8 +90,10 @@ func (s *Server) suffers(w http.ResponseWriter, r *http.Request, key string) boo
 		return refused(there && !writes, http.StatusForbidden, "AccessDenied")
 	case NoList:
 		return refused(!there && (r.Method == http.MethodGet || r.Method == http.MethodHead), http.StatusForbidden, "AccessDenied")
+	case NoBegin:
+		return refused(writes && r.URL.Query().Has("uploads"), http.StatusForbidden, "AccessDenied")
 	case NoParts:
-		return refused(writes && r.URL.RawQuery != "", http.StatusForbidden, "AccessDenied")
+		return refused(writes && r.URL.Query().Has("partNumber"), http.StatusForbidden, "AccessDenied")
 	case HTML:
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		_, _ = io.WriteString(w, "<html><body>Please log in</body></html>")
