@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"github.com/bundlewatch/bundlewatch/internal/names"
+	"github.com/bundlewatch/bundlewatch/internal/pickle"
 )
 
 // torchFile is what a checkpoint in one of torch's formats has: tensors in its pickle that are views of
@@ -19,6 +20,8 @@ type torchFile struct {
 	blobs     []blob // the storages
 	keys      names.Index
 	shapes    shapes
+	class     *pickle.Global // of the last storage that was looked at
+	elements  elementKind    // of that class
 }
 
 // blob is where a run of bytes lies in the file.
