@@ -163,10 +163,6 @@ func sumRange(r io.ReaderAt, offset, size int64) (uint32, error) {
 	return sum.Sum32(), nil
 }
 
-// ForgetRecords gives up what is only needed to lay out the file as it is and to read its records: memory that grows with
-// their number.
-func (c *Checkpoint) ForgetRecords() { c.directory = nil }
-
 // Extract lays out a checkpoint that holds nothing but the given state_dict: the pickle is written
 // anew as protocol 2, the storages that it refers to travel raw. Shared storages stay shared.
 func (c *Checkpoint) Extract(s *StateDict) (*Payload, error) { return assemble(s.Value, c.torch) }
@@ -235,7 +231,7 @@ func (a *assembly) takeStorages(f *torchFile, value any) (err error) {
 	}
 	a.file, a.sums = f, make([]uint32, len(a.storages))
 	for i, place := range a.storages {
-		if a.sums[i], err = f.sumOf(&f.blobs[place]); err != nil {
+		if a.sums[i], err = f.sumOf(f.blobs.at(int(place))); err != nil {
 			return err
 		}
 	}
@@ -243,7 +239,7 @@ func (a *assembly) takeStorages(f *torchFile, value any) (err error) {
 }
 
 // sumOf returns the CRC-32 of a storage. Where none was saved it is read, unless the source remembers it.
-func (f *torchFile) sumOf(b *blob) (uint32, error) {
+func (f *torchFile) sumOf(b blob) (uint32, error) {
 	if b.hasCRC {
 		return b.crc, nil
 	}
@@ -268,7 +264,7 @@ func (a *assembly) segments(yield func(Segment) bool) {
 		return
 	}
 	for i, place := range a.storages {
-		b := &a.file.blobs[place]
+		b := a.file.blobs.at(int(place))
 		h := zipfile.Header{Name: "data/" + a.file.key(int(place)), Size: b.size, CRC32: a.sums[i], Place: zipfile.Place{Modulus: alignment}}
 		if b.size >= shareable && b.offset%alignment == 0 {
 			h.Place = zipfile.Place{Modulus: block, Offset: b.offset}

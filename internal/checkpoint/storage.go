@@ -116,16 +116,16 @@ func (f *torchFile) checkStorage(s storage) (place int, err error) {
 	if place = f.place(s.key); place < 0 {
 		return place, brokenRecord(f.prefix+s.key, "it is missing, though the pickle refers to it")
 	}
-	b := &f.blobs[place]
+	b, use := f.blobs.at(place), &f.uses[place]
 	switch {
 	case s.elements > b.size || b.size != s.bytes:
 		return place, brokenRecord(b.record, "it has %d bytes, but the pickle says %d", b.size, s.bytes)
 	case b.hasCRC && b.crc == 0 && b.size > 0:
 		return place, brokenRecord(b.record, "its %d bytes were reserved but never written (torch.serialization.skip_data): it has no CRC, while other records have", b.size)
-	case b.referred && b.dtype.name() != s.dtype:
-		return place, brokenRecord(b.record, "the pickle refers to it as %d elements of %q and as %d of %q", b.size/max(itemSizes[b.dtype.name()], 1), b.dtype.name(), s.elements, s.dtype)
-	case !b.referred:
-		b.referred, b.dtype = true, dtypeCodes[s.dtype]
+	case use.referred && use.dtype.name() != s.dtype:
+		return place, brokenRecord(b.record, "the pickle refers to it as %d elements of %q and as %d of %q", b.size/max(itemSizes[use.dtype.name()], 1), use.dtype.name(), s.elements, s.dtype)
+	case !use.referred:
+		use.referred, use.dtype = true, dtypeCodes[s.dtype]
 	}
 	return place, nil
 }
@@ -170,7 +170,7 @@ func (f *torchFile) checkStorages(root any) error {
 
 // storagesOf returns the places of the storages that a value refers to, each once, in the order of first reference.
 func (f *torchFile) storagesOf(v any) (places []uint32, err error) {
-	seen := make([]bool, len(f.blobs))
+	seen := make([]bool, len(f.uses))
 	err = f.eachStorage(v, false, func(s storage) {
 		if !seen[s.place] {
 			seen[s.place] = true

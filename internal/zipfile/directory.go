@@ -43,7 +43,6 @@ type Entry struct {
 	Packed int64  // of the data as it lies in the zip
 	Header int64  // offset of the local header
 	Data   int64  // offset of the data
-	End    int64  // offset behind the data and its descriptor
 }
 
 // Directory is the proven structure of a zip: every byte up to the central directory belongs to
@@ -82,11 +81,14 @@ func (e *Entry) broken(format string, args ...any) error {
 
 // Find returns the entry of that name, or nil.
 func (d *Directory) Find(name string) *Entry {
-	if place := d.names.Find(name, d.name); place >= 0 {
+	if place := d.Place(name); place >= 0 {
 		return &d.Entries[place]
 	}
 	return nil
 }
+
+// Place returns where in Entries that name is, or -1.
+func (d *Directory) Place(name string) int { return d.names.Find(name, d.name) }
 
 func (d *Directory) name(place int) string { return d.Entries[place].Name }
 
@@ -453,10 +455,12 @@ func (d *Directory) checkLocals(w *Window) error {
 			return err
 		}
 		d.heads[i], sum = sum, 0
-		if err := e.checkDescriptor(w, next, &sum); err != nil {
-			return err
+		if pos = e.Data + e.Packed; e.isDescribed() {
+			if err := e.checkDescriptor(w, next, &sum); err != nil {
+				return err
+			}
+			pos = next
 		}
-		pos = e.End
 	}
 	if pos != d.Start {
 		return broken(pos, "%d bytes between the last record and the central directory belong to nothing", d.Start-pos)
@@ -483,7 +487,7 @@ func (e *Entry) checkLocal(w *Window, next int64, sum *uint32) error {
 	if err != nil {
 		return err
 	}
-	if e.End > next {
+	if e.Data+e.Packed > next {
 		return e.broken("its %d bytes reach into what follows at byte %d", e.Packed, next)
 	}
 	if local.Name != e.Name {
@@ -502,7 +506,7 @@ func (e *Entry) checkLocal(w *Window, next int64, sum *uint32) error {
 // isDescribed tells whether a data descriptor follows the data.
 func (e *Entry) isDescribed() bool { return e.flags&flagDescriptor != 0 }
 
-// readLocal reads the local header. It says where the data of the entry begins and ends.
+// readLocal reads the local header. It says where the data of the entry begins.
 func (e *Entry) readLocal(w *Window, sum *uint32) (Entry, error) {
 	b, err := peek(w, e.Header, localSize, sum)
 	if err != nil {
@@ -529,21 +533,18 @@ func (e *Entry) readLocal(w *Window, sum *uint32) (Entry, error) {
 		local.Name = string(name)
 	}
 	e.Data = e.Header + localSize + int64(len(rest))
-	e.End = e.Data + e.Packed
 	return local, local.readZip64(rest[nameLen:], false)
 }
 
-// checkDescriptor reads the data descriptor, where there is one. It fills the space up to next: an optional signature,
+// checkDescriptor reads the data descriptor, which fills the space up to next: an optional signature,
 // the CRC, and both sizes in 4 or 8 bytes.
 func (e *Entry) checkDescriptor(w *Window, next int64, sum *uint32) error {
-	if !e.isDescribed() {
-		return nil
-	}
-	room := next - e.End
+	end := e.Data + e.Packed
+	room := next - end
 	if room < 12 || room > 24 || room%4 != 0 {
 		return e.broken("%d bytes follow its data, which is no data descriptor", room)
 	}
-	b, err := peek(w, e.End, int(room), sum)
+	b, err := peek(w, end, int(room), sum)
 	if err != nil {
 		return err
 	}
@@ -562,6 +563,5 @@ func (e *Entry) checkDescriptor(w *Window, next int64, sum *uint32) error {
 	if binary.LittleEndian.Uint32(b) != e.CRC32 || packed != uint64(e.Packed) || size != uint64(e.Size) {
 		return e.broken("its data descriptor has another size or CRC than the central directory")
 	}
-	e.End = next
 	return nil
 }
