@@ -54,7 +54,7 @@ func openLegacy(r io.ReaderAt, size int64) (*Checkpoint, error) {
 	if err := l.readStorages(c.Root); err != nil {
 		return c, err
 	}
-	c.torch.setBlobs(slices.Collect(maps.Values(l.blobs)))
+	c.torch.setBlobs(newBlobList(slices.Collect(maps.Values(l.blobs)), c.torch.prefix))
 	return c, c.torch.checkStorages(c.Root)
 }
 

@@ -46,7 +46,7 @@ func openLegacyTar(r io.ReaderAt, size int64, parts []part) (*Checkpoint, error)
 	if c.Root, err = l.resolve(c.Root); err != nil {
 		return c, err
 	}
-	f.setBlobs(slices.Collect(maps.Values(l.blobs)))
+	f.setBlobs(newBlobList(slices.Collect(maps.Values(l.blobs)), f.prefix))
 	return c, f.checkStorages(c.Root)
 }
 

@@ -163,10 +163,6 @@ func sumRange(r io.ReaderAt, offset, size int64) (uint32, error) {
 	return sum.Sum32(), nil
 }
 
-// ForgetRecords gives up what is only needed to lay out the file as it is and to read its records: memory that grows with
-// their number.
-func (c *Checkpoint) ForgetRecords() { c.directory = nil }
-
 // Extract lays out a checkpoint that holds nothing but the given state_dict: the pickle is written
 // anew as protocol 2, the storages that it refers to travel raw. Shared storages stay shared.
 func (c *Checkpoint) Extract(s *StateDict) (*Payload, error) { return assemble(s.Value, c.torch) }
@@ -224,18 +220,18 @@ type assembly struct {
 	pickle    *pickle.Encoding
 	whole     whole // the pickle
 	byteOrder string
-	storages  []*blob
-	sums      []uint32 // their CRC-32
-	prefix    int      // bytes of their records' names in front of the key
+	file      *torchFile // nil when there are none
+	storages  []uint32   // places in its blobs
+	sums      []uint32   // their CRC-32
 }
 
 func (a *assembly) takeStorages(f *torchFile, value any) (err error) {
 	if a.storages, err = f.storagesOf(value); err != nil {
 		return err
 	}
-	a.prefix, a.sums = len(f.prefix), make([]uint32, len(a.storages))
-	for i, b := range a.storages {
-		if a.sums[i], err = f.sumOf(b); err != nil {
+	a.file, a.sums = f, make([]uint32, len(a.storages))
+	for i, place := range a.storages {
+		if a.sums[i], err = f.sumOf(f.blobs.at(int(place))); err != nil {
 			return err
 		}
 	}
@@ -243,7 +239,7 @@ func (a *assembly) takeStorages(f *torchFile, value any) (err error) {
 }
 
 // sumOf returns the CRC-32 of a storage. Where none was saved it is read, unless the source remembers it.
-func (f *torchFile) sumOf(b *blob) (uint32, error) {
+func (f *torchFile) sumOf(b blob) (uint32, error) {
 	if b.hasCRC {
 		return b.crc, nil
 	}
@@ -267,8 +263,9 @@ func (a *assembly) segments(yield func(Segment) bool) {
 	if !header(head) || a.pickle.Write(pieces{&a.whole, yield}) != nil || !literal("byteorder", []byte(a.byteOrder)) {
 		return
 	}
-	for i, b := range a.storages {
-		h := zipfile.Header{Name: "data/" + b.record[a.prefix:], Size: b.size, CRC32: a.sums[i], Place: zipfile.Place{Modulus: alignment}}
+	for i, place := range a.storages {
+		b := a.file.blobs.at(int(place))
+		h := zipfile.Header{Name: "data/" + a.file.key(int(place)), Size: b.size, CRC32: a.sums[i], Place: zipfile.Place{Modulus: alignment}}
 		if b.size >= shareable && b.offset%alignment == 0 {
 			h.Place = zipfile.Place{Modulus: block, Offset: b.offset}
 		}

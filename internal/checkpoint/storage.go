@@ -11,10 +11,17 @@ import (
 
 // storage is one run of raw bytes that tensors are views of: the record <prefix>/data/<key>.
 type storage struct {
-	key      string
-	dtype    string // element type, "" for an untyped storage (then counted in bytes)
+	key string
+	elementKind
 	elements int64
 	bytes    int64
+	place    int // in torchFile.blobs
+}
+
+// elementKind is what the class of a storage tells of its elements.
+type elementKind struct {
+	dtype string // "" in an untyped storage, which is counted in bytes
+	size  int64  // bytes
 }
 
 // storageTypes maps torch's storage classes to their element types (torch/storage.py).
@@ -73,37 +80,54 @@ func (f *torchFile) storage(class *pickle.Global, key string, elements int64) (s
 	if elements < 0 || len(key) > maxKey {
 		return storage{}, broken("a storage is described by a size of %d and the key %.300q", elements, key)
 	}
-	s := storage{key: key, elements: elements, bytes: elements}
-	switch name, known := storageTypes[class.Name]; {
-	case class.Module != "torch" && !strings.HasPrefix(class.Module, "torch."):
-		return storage{}, broken("storage %q has the foreign type %q", key, class.String())
-	case known:
-		s.dtype, s.bytes = name, elements*itemSizes[name]
-	case class.Name != "UntypedStorage" && class.Name != "_UntypedStorage":
-		return storage{}, broken("storage %q has the unknown type %q", key, class.String())
+	if class != f.class {
+		kind, err := readClass(class, key)
+		if err != nil {
+			return storage{}, err
+		}
+		f.class, f.elements = class, kind
 	}
-	return s, f.checkStorage(s)
+	s := storage{key: key, elementKind: f.elements, elements: elements, bytes: elements * f.elements.size}
+	var err error
+	s.place, err = f.checkStorage(s)
+	return s, err
+}
+
+// readClass reads the class of the storage of that key.
+func readClass(class *pickle.Global, key string) (elementKind, error) {
+	dtype, known := storageTypes[class.Name]
+	switch {
+	case class.Module != "torch" && !strings.HasPrefix(class.Module, "torch."):
+		return elementKind{}, broken("storage %q has the foreign type %q", key, class.String())
+	case known:
+		return elementKind{dtype, itemSizes[dtype]}, nil
+	case class.Name != "UntypedStorage" && class.Name != "_UntypedStorage":
+		return elementKind{}, broken("storage %q has the unknown type %q", key, class.String())
+	}
+	return elementKind{"", 1}, nil
 }
 
 // maxKey is the longest key of a storage, in bytes. Torch's are decimal numbers.
 const maxKey = 255
 
-// checkStorage makes sure that a storage has its record, of the right size, and is always referred to as the same.
-func (f *torchFile) checkStorage(s storage) error {
-	b := f.find(s.key)
-	if b == nil {
-		return brokenRecord(f.prefix+s.key, "it is missing, though the pickle refers to it")
+// checkStorage makes sure that a storage has its record, of the right size, and is always referred to as the same. It returns the
+// place of the record in blobs.
+func (f *torchFile) checkStorage(s storage) (place int, err error) {
+	if place = f.place(s.key); place < 0 {
+		return place, brokenRecord(f.prefix+s.key, "it is missing, though the pickle refers to it")
 	}
+	b, use := f.blobs.at(place), &f.uses[place]
 	switch {
 	case s.elements > b.size || b.size != s.bytes:
-		return brokenRecord(b.record, "it has %d bytes, but the pickle says %d", b.size, s.bytes)
+		return place, brokenRecord(b.record, "it has %d bytes, but the pickle says %d", b.size, s.bytes)
 	case b.hasCRC && b.crc == 0 && b.size > 0:
-		return brokenRecord(b.record, "its %d bytes were reserved but never written (torch.serialization.skip_data): it has no CRC, while other records have", b.size)
-	case b.referred && b.dtype.name() != s.dtype:
-		return brokenRecord(b.record, "the pickle refers to it as %d elements of %q and as %d of %q", b.size/max(itemSizes[b.dtype.name()], 1), b.dtype.name(), s.elements, s.dtype)
+		return place, brokenRecord(b.record, "its %d bytes were reserved but never written (torch.serialization.skip_data): it has no CRC, while other records have", b.size)
+	case use.referred && use.dtype.name() != s.dtype:
+		return place, brokenRecord(b.record, "the pickle refers to it as %d elements of %q and as %d of %q", b.size/max(itemSizes[use.dtype.name()], 1), use.dtype.name(), s.elements, s.dtype)
+	case !use.referred:
+		use.referred, use.dtype = true, dtypeCodes[s.dtype]
 	}
-	b.referred, b.dtype = true, dtypeCodes[s.dtype]
-	return nil
+	return place, nil
 }
 
 // eachStorage visits the storages that a value refers to, as often as it does, in the order of the pickle. With
@@ -144,17 +168,16 @@ func (f *torchFile) checkStorages(root any) error {
 	return f.eachStorage(root, f.legacy, func(storage) {})
 }
 
-// storagesOf returns the storages that a value refers to, each once, in the order of first reference.
-func (f *torchFile) storagesOf(v any) ([]*blob, error) {
-	var all []*blob
-	seen := make([]bool, len(f.blobs))
-	err := f.eachStorage(v, false, func(s storage) {
-		if i := f.place(s.key); !seen[i] {
-			seen[i] = true
-			all = append(all, &f.blobs[i])
+// storagesOf returns the places of the storages that a value refers to, each once, in the order of first reference.
+func (f *torchFile) storagesOf(v any) (places []uint32, err error) {
+	seen := make([]bool, len(f.uses))
+	err = f.eachStorage(v, false, func(s storage) {
+		if !seen[s.place] {
+			seen[s.place] = true
+			places = append(places, uint32(s.place))
 		}
 	})
-	return all, err
+	return places, err
 }
 
 // walk visits the containers, objects, persistent ids and imports in a value, each once, parents before
@@ -164,10 +187,8 @@ func walk(v any, visit func(node any) bool) { walkUnseen(make(map[any]bool), v, 
 
 // walkUnseen is walk that leaves out what was seen in earlier walks.
 func walkUnseen(seen map[any]bool, v any, visit func(node any) bool) {
-	stack := []any{v}
-	for len(stack) > 0 {
-		node := stack[len(stack)-1]
-		stack = stack[:len(stack)-1]
+	todo := pickle.NewWalk(v)
+	for node, ok := todo.Next(); ok; node, ok = todo.Next() {
 		switch t := node.(type) {
 		case *pickle.Tuple, *pickle.List, *pickle.Dict, *pickle.Set, *pickle.Object, *pickle.TensorCall, *pickle.PersistentID:
 			if tuple, ok := t.(*pickle.Tuple); ok && isShort(tuple) || seen[node] {
@@ -180,12 +201,9 @@ func walkUnseen(seen map[any]bool, v any, visit func(node any) bool) {
 		default:
 			continue
 		}
-		if !visit(node) {
-			continue
+		if visit(node) {
+			todo.Into(node)
 		}
-		below := len(stack)
-		stack = pickle.AppendChildren(stack, node)
-		slices.Reverse(stack[below:])
 	}
 }
 

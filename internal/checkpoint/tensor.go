@@ -81,10 +81,10 @@ func appendJSONText(b []byte, s string) []byte {
 // dense describes the arguments of torch._utils._rebuild_tensor_v2 and its relatives.
 type dense struct {
 	storage storage
-	dtype   string
-	offset  int64
-	shape   []int64
-	stride  []int64
+	elementKind
+	offset int64
+	shape  []int64
+	stride []int64
 }
 
 // maxWraps is how deep tensors may be wrapped in each other: a parameter of a sparse tensor of dense ones.
@@ -242,12 +242,12 @@ func (f *torchFile) plainTensor(t *pickle.TensorCall) (Tensor, error) {
 		return Tensor{}, err
 	}
 	offset, shape, stride := t.View()
-	d, err := f.viewOf(s, cmp.Or(s.dtype, "uint8"), offset, shape, stride)
+	d, err := f.viewOf(s, s.plain(), offset, shape, stride)
 	return d.tensor(), err
 }
 
 func (d dense) tensor() Tensor {
-	return Tensor{DType: d.dtype, Shape: d.shape, Bytes: numel(d.shape) * itemSizes[d.dtype], Storage: d.storage.key,
+	return Tensor{DType: d.dtype, Shape: d.shape, Bytes: numel(d.shape) * d.size, Storage: d.storage.key,
 		stride: d.stride, offset: d.offset}
 }
 
@@ -265,7 +265,7 @@ func (f *torchFile) readDense(function string, args []any) (dense, error) {
 	if err != nil {
 		return dense{}, err
 	}
-	dtype, err := denseDType(function, args, s)
+	elements, err := denseElements(function, args, s)
 	if err != nil {
 		return dense{}, err
 	}
@@ -273,12 +273,12 @@ func (f *torchFile) readDense(function string, args []any) (dense, error) {
 	if !ok {
 		return dense{}, broken("a tensor whose offset is not a count of elements but %s", pickle.Kind(args[1]))
 	}
-	return f.viewOf(s, dtype, offset, args[2], args[3])
+	return f.viewOf(s, elements, offset, args[2], args[3])
 }
 
 // viewOf makes sure that a view lies inside its storage.
-func (f *torchFile) viewOf(s storage, dtype string, offset int64, shape, stride any) (d dense, err error) {
-	d = dense{storage: s, dtype: dtype, offset: offset}
+func (f *torchFile) viewOf(s storage, elements elementKind, offset int64, shape, stride any) (d dense, err error) {
+	d = dense{storage: s, elementKind: elements, offset: offset}
 	if d.offset < 0 {
 		return dense{}, broken("a tensor whose offset is not a count of elements but %d", offset)
 	}
@@ -314,18 +314,23 @@ func (s *shapes) read(v any) ([]int64, error) {
 	return dims, err
 }
 
-// denseDType finds the element type: the storage's, or the seventh argument of _rebuild_tensor_v3, which
-// is used for types that have no storage class of their own. Untyped storages count as uint8.
-func denseDType(function string, args []any, s storage) (string, error) {
+// plain is what a plain tensor takes the elements for. Untyped storages count as uint8.
+func (k elementKind) plain() elementKind {
+	return elementKind{cmp.Or(k.dtype, "uint8"), k.size}
+}
+
+// denseElements finds the element type: the storage's, or the seventh argument of _rebuild_tensor_v3, which
+// is used for types that have no storage class of their own.
+func denseElements(function string, args []any, s storage) (elementKind, error) {
 	if function != "_rebuild_tensor_v3" {
-		return cmp.Or(s.dtype, "uint8"), nil
+		return s.plain(), nil
 	}
 	if len(args) > 6 {
 		if dtype, ok := torchName(args[6]); ok {
-			return dtype, nil
+			return elementKind{dtype, itemSizes[dtype]}, nil
 		}
 	}
-	return "", broken("a tensor without the dtype that %s takes", function)
+	return elementKind{}, broken("a tensor without the dtype that %s takes", function)
 }
 
 // torchName returns the name of something in the module torch, such as a dtype.
@@ -379,11 +384,10 @@ func (d dense) checkExtent() error {
 	if slices.Contains(d.shape, 0) {
 		return nil
 	}
-	size := itemSizes[d.dtype]
-	if size == 0 {
+	if d.size == 0 {
 		return nil // a dtype of a later torch: the storage as such was found whole
 	}
-	elements := d.storage.bytes / size
+	elements := d.storage.bytes / d.size
 	last := d.offset
 	for i, n := range d.shape {
 		if d.stride[i] > 0 && (n-1) > (elements-last)/d.stride[i] {

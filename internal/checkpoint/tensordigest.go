@@ -29,10 +29,10 @@ func (c *Checkpoint) TensorDigest(ctx context.Context, t Tensor) (string, error)
 	case c.torch == nil || t.Kind != "" && t.Kind != "parameter" || itemSizes[t.DType] == 0:
 		return "", nil
 	}
-	b := c.torch.find(t.Storage)
+	b, found := c.torch.find(t.Storage)
 	item := itemSizes[t.DType]
 	switch {
-	case b == nil:
+	case !found:
 		return "", nil
 	case isDense(t):
 		return finishDigest(sum, copySection(ctx, sum, c.source, b.offset+t.offset*item, t.Bytes))

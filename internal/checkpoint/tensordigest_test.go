@@ -68,7 +68,7 @@ func TestTensorDigestOfSafeTensors(t *testing.T) {
 // What has elements beyond reason is not gathered one by one.
 func TestTensorDigestIsBounded(t *testing.T) {
 	c := &Checkpoint{source: bytes.NewReader(make([]byte, 8)), torch: &torchFile{}}
-	c.torch.setBlobs([]blob{{record: "0", size: 8}})
+	c.torch.setBlobs(newBlobList([]blob{{record: "0", size: 8}}, ""))
 	got, err := c.TensorDigest(context.Background(), Tensor{DType: "float32", Shape: []int64{1 << 50}, Bytes: 1 << 52, Storage: "0", stride: []int64{0}})
 	require.NoError(t, err)
 	require.Empty(t, got)

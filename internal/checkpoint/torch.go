@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"github.com/bundlewatch/bundlewatch/internal/names"
+	"github.com/bundlewatch/bundlewatch/internal/pickle"
 )
 
 // torchFile is what a checkpoint in one of torch's formats has: tensors in its pickle that are views of
@@ -16,9 +17,19 @@ type torchFile struct {
 	loadable  bool   // only opcodes that torch.load(weights_only=True) reads, and no record that torch does not know
 	legacy    bool   // a format from before torch 1.6
 	prefix    string // of the names of the storages' records; the rest is the key
-	blobs     []blob // the storages
-	keys      names.Index
+	blobs     blobs  // the storages; nil while they are not known
+	uses      []use  // of each of them
 	shapes    shapes
+	class     *pickle.Global // of the last storage that was looked at
+	elements  elementKind    // of that class
+}
+
+// blobs are runs of bytes of a file, each in a place from 0 on.
+type blobs interface {
+	count() int
+	at(place int) blob
+	// place returns where the one of that key is, or -1.
+	place(key string) int
 }
 
 // blob is where a run of bytes lies in the file.
@@ -27,36 +38,63 @@ type blob struct {
 	offset, size int64
 	crc          uint32
 	hasCRC       bool
-	referred     bool      // the pickle refers to it,
-	dtype        dtypeCode // as a storage of this type
 }
 
-// setBlobs takes over the storages, which lie in records named by prefix and key.
-func (f *torchFile) setBlobs(blobs []blob) {
-	f.blobs = blobs
-	f.keys, _ = names.NewIndex(len(blobs), f.key)
+// use is how the pickle refers to a storage.
+type use struct {
+	referred bool      // it does,
+	dtype    dtypeCode // as a storage of this type
 }
 
-func (f *torchFile) key(place int) string { return f.blobs[place].record[len(f.prefix):] }
+func (f *torchFile) setBlobs(b blobs) { f.blobs, f.uses = b, make([]use, b.count()) }
 
-// place returns where in blobs the storage of that key is, or -1.
-func (f *torchFile) place(key string) int { return f.keys.Find(key, f.key) }
-
-// find returns the storage of that key, or nil.
-func (f *torchFile) find(key string) *blob {
-	if i := f.place(key); i >= 0 {
-		return &f.blobs[i]
+// find returns the storage of that key, if it is there.
+func (f *torchFile) find(key string) (b blob, ok bool) {
+	place := f.place(key)
+	if place < 0 {
+		return blob{}, false
 	}
-	return nil
+	return f.blobs.at(place), true
 }
+
+func (f *torchFile) place(key string) int {
+	if f.blobs == nil {
+		return -1
+	}
+	return f.blobs.place(key)
+}
+
+// key returns the key of the storage in a place.
+func (f *torchFile) key(place int) string { return f.blobs.at(place).record[len(f.prefix):] }
+
+// blobList are blobs that lie in records named by prefix and key.
+type blobList struct {
+	list   []blob
+	prefix int // bytes
+	keys   names.Index
+}
+
+func newBlobList(list []blob, prefix string) *blobList {
+	l := &blobList{list: list, prefix: len(prefix)}
+	l.keys, _ = names.NewIndex(len(list), l.key)
+	return l
+}
+
+func (l *blobList) count() int { return len(l.list) }
+
+func (l *blobList) at(place int) blob { return l.list[place] }
+
+func (l *blobList) key(place int) string { return l.list[place].record[l.prefix:] }
+
+func (l *blobList) place(key string) int { return l.keys.Find(key, l.key) }
 
 // readBlob reads the bytes of a small storage and checks their CRC.
 func (f *torchFile) readBlob(key string, limit int64) ([]byte, error) {
-	b := f.find(key)
-	if b == nil {
+	b, ok := f.find(key)
+	if !ok {
 		return nil, brokenRecord(f.prefix+key, "it is missing")
 	}
-	return readBlob(f.source, *b, limit)
+	return readBlob(f.source, b, limit)
 }
 
 func readBlob(r io.ReaderAt, b blob, limit int64) ([]byte, error) {

@@ -154,8 +154,8 @@ func requireRoundTrip(t *testing.T, c *Checkpoint, s *StateDict) *StateDict {
 		}
 	}
 	require.Equal(t, len(storages), travelled, "only storages that are referred to travel")
-	for _, storage := range storages {
-		requireSameStorage(t, c, again, strings.TrimPrefix(storage.record, c.torch.prefix))
+	for _, place := range storages {
+		requireSameStorage(t, c, again, c.torch.key(int(place)))
 	}
 	return s2
 }

@@ -44,11 +44,11 @@ func (c *Checkpoint) openTorchZip() (*Checkpoint, error) {
 	if z.noCRC {
 		c.whole = torchZipWhole + "saved without checksums, so its bytes cannot be proven"
 	}
-	c.torch = &torchFile{source: c.source, byteOrder: byteOrder, prefix: z.prefix + "data/"}
+	c.torch = &torchFile{source: c.source, byteOrder: byteOrder, prefix: z.prefix + storageFolder}
 	if err := c.readTorchPickle(z); err != nil {
 		return c, err
 	}
-	c.torch.setBlobs(z.blobs())
+	c.torch.setBlobs(z)
 	return c, c.torch.checkStorages(c.Root)
 }
 
@@ -103,22 +103,26 @@ var ownRecords = []string{"data.pkl", "version", "byteorder", ".format_version",
 func (z *torchZip) onlyOwn() bool {
 	for i := range z.directory.Entries {
 		name := strings.TrimPrefix(z.directory.Entries[i].Name, z.prefix)
-		if !strings.HasPrefix(name, "data/") && !slices.Contains(ownRecords, name) {
+		if !strings.HasPrefix(name, storageFolder) && !slices.Contains(ownRecords, name) {
 			return false
 		}
 	}
 	return true
 }
 
-// blobs returns the storages.
-func (z *torchZip) blobs() []blob {
-	blobs := make([]blob, 0, len(z.directory.Entries))
-	for i := range z.directory.Entries {
-		if e := &z.directory.Entries[i]; strings.HasPrefix(e.Name, z.prefix+"data/") {
-			blobs = append(blobs, z.blob(e))
-		}
-	}
-	return blobs
+// storageFolder is where the storages are, below the common prefix.
+const storageFolder = "data/"
+
+// torchZip implements blobs: the place of a storage is that of its record.
+
+func (z *torchZip) count() int { return len(z.directory.Entries) }
+
+func (z *torchZip) at(place int) blob { return z.blob(&z.directory.Entries[place]) }
+
+func (z *torchZip) place(key string) int {
+	var room [64]byte
+	name := append(append(append(room[:0], z.prefix...), storageFolder...), key...)
+	return z.directory.Place(string(name))
 }
 
 func (z *torchZip) blob(e *zipfile.Entry) blob {

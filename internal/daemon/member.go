@@ -174,7 +174,6 @@ func read(f io.ReaderAt, name string, size int64, p config.Payload) (*content, e
 		return nil, err
 	}
 	payload, err := c.Extract(dict)
-	c.ForgetRecords()
 	out.entries = []bundle.PartEntry{{Name: bundle.ModelName, Payload: payload}}
 	return out, err
 }

@@ -1,10 +1,13 @@
 package pickle
 
-// bitSet is a set of memo indexes below a limit, at one bit for each.
+// bitSet is a set of memo indexes, at one bit for each up to the largest.
 type bitSet []uint64
 
-func newBitSet(limit int) bitSet { return make(bitSet, limit/64+1) }
+func (s *bitSet) add(i uint64) {
+	if missing := int(i/64) - len(*s) + 1; missing > 0 {
+		*s = append(*s, make([]uint64, missing)...)
+	}
+	(*s)[i/64] |= 1 << (i % 64)
+}
 
-func (s bitSet) add(i uint64) { s[i/64] |= 1 << (i % 64) }
-
-func (s bitSet) has(i uint64) bool { return s[i/64]&(1<<(i%64)) != 0 }
+func (s bitSet) has(i uint64) bool { return i/64 < uint64(len(s)) && s[i/64]&(1<<(i%64)) != 0 }

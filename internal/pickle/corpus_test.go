@@ -83,8 +83,14 @@ func TestCorpusAsCPythonReadsIt(t *testing.T) {
 }
 
 func holdsPersistentID(v any) bool {
-	_, ok := v.(*PersistentID)
-	return ok || slices.ContainsFunc(Children(v), holdsPersistentID)
+	all := NewWalk(v)
+	for v, ok := all.Next(); ok; v, ok = all.Next() {
+		if _, found := v.(*PersistentID); found {
+			return true
+		}
+		all.Into(v)
+	}
+	return false
 }
 
 // corpusText is the form that testdata/generate.py gives a value.

@@ -128,7 +128,6 @@ type decoder struct {
 // findUsedMemos walks the opcodes once for the memo indexes that are read. It also finds out whether
 // the pickle is cut off, before any value is made.
 func (d *decoder) findUsedMemos() error {
-	d.used = newBitSet(d.size)
 	for l := (lexer{source: d.source, size: d.size, window: d.window}); ; {
 		in, err := l.next()
 		if err != nil {
@@ -159,7 +158,6 @@ func (d *decoder) listImports() {
 func (d *decoder) run() error {
 	d.memo = make(map[uint64]any)
 	d.globals = make(map[string]*Global)
-	d.memoized = newBitSet(d.size)
 	for {
 		in, err := d.next()
 		if err != nil {
@@ -570,7 +568,7 @@ func (d *decoder) setItems(in *instruction, pairs []any) error {
 
 func (d *decoder) setPairs(in *instruction, dict *Dict, pairs []any) error {
 	defer clear(pairs)
-	dict.pairs = slices.Grow(dict.pairs, len(pairs))
+	dict.pairs = d.grow(dict.pairs, len(pairs))
 	for i := 0; i < len(pairs); i += 2 {
 		if !canBeKey(pairs[i]) {
 			return fault(in, "a key is %s, which cannot be hashed", kindOf(pairs[i]))
@@ -585,6 +583,17 @@ func (d *decoder) setPairs(in *instruction, dict *Dict, pairs []any) error {
 		}
 	}
 	return nil
+}
+
+// grow makes room for more values of a dict: twice the room there was, or as much as the dict needs in the end if the rest of the
+// pickle is like the part before it.
+func (d *decoder) grow(values []any, more int) []any {
+	n := len(values) + more
+	if n <= cap(values) {
+		return values
+	}
+	expected := n + n*(d.size-d.pos())/d.pos()
+	return append(make([]any, 0, max(n, min(2*cap(values), expected+expected/64))), values...)
 }
 
 // discard keeps values that nothing may refer to any more, if they can hold calls.

@@ -76,9 +76,8 @@ func (e *encoder) encode(v any) ([]byte, error) {
 func shared(v any) map[any]bool {
 	again := make(map[any]bool)
 	seen := make(map[any]bool)
-	for todo := []any{v}; len(todo) > 0; {
-		v := todo[len(todo)-1]
-		todo = todo[:len(todo)-1]
+	todo := NewWalk(v)
+	for v, ok := todo.Next(); ok; v, ok = todo.Next() {
 		if !isNode(v) {
 			continue
 		}
@@ -92,7 +91,7 @@ func shared(v any) map[any]bool {
 		if t, ok := v.(*TensorCall); ok && t.changed == nil {
 			continue // nothing else refers to its parts
 		}
-		todo = AppendChildren(todo, v)
+		todo.Into(v)
 	}
 	return again
 }

@@ -9,23 +9,21 @@ const fewKeys = 8
 // Go takes several times that.
 type keyIndex struct {
 	slots []uint32 // the place of a key, counted from 1; 0 is free
-	keys  int
 }
 
 var keySeed = maphash.MakeSeed()
 
-// findKey returns the place of a key that was made hashable, or -1. The keys are every stride-th of items.
-func findKey(x *keyIndex, items []any, stride int, k any) int {
+// findKey returns the place of a key that was made hashable, or -1, and the slot for it. The keys are every stride-th of items.
+func findKey(x *keyIndex, items []any, stride int, k any) (slot, place int) {
 	if x != nil {
-		_, place := x.slot(items, stride, k)
-		return place
+		return x.slot(items, stride, k)
 	}
 	for i := 0; i < len(items); i += stride {
 		if hashable(items[i]) == k {
-			return i / stride
+			return 0, i / stride
 		}
 	}
-	return -1
+	return 0, -1
 }
 
 // slot returns where a key is noted, with its place, or where it would be, with -1.
@@ -39,18 +37,20 @@ func (x *keyIndex) slot(items []any, stride int, k any) (slot, place int) {
 	return slot, -1
 }
 
-// indexKeys takes up the last key of items, and returns the index, which is nil as long as there are few.
-func indexKeys(x *keyIndex, items []any, stride int) *keyIndex {
+// noteKey notes the last key of items in its slot, and returns the index, which is nil as long as there are few.
+func noteKey(x *keyIndex, slot int, items []any, stride int) *keyIndex {
 	n := len(items) / stride
-	if n <= fewKeys {
+	switch {
+	case n <= fewKeys:
 		return nil
+	case x != nil && n <= len(x.slots)/4*3:
+		x.slots[slot] = uint32(n)
+		return x
 	}
-	if x == nil || n > len(x.slots)/4*3 {
-		x = &keyIndex{slots: make([]uint32, slotsFor(n))}
-	}
-	for ; x.keys < n; x.keys++ {
-		slot, _ := x.slot(items, stride, hashable(items[x.keys*stride]))
-		x.slots[slot] = uint32(x.keys + 1)
+	x = &keyIndex{slots: make([]uint32, slotsFor(n))}
+	for place := range n {
+		slot, _ := x.slot(items, stride, hashable(items[place*stride]))
+		x.slots[slot] = uint32(place + 1)
 	}
 	return x
 }

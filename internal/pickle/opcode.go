@@ -80,42 +80,42 @@ const (
 	opReadonlyBuffer = 0x98
 )
 
-// argument tells how the bytes after an opcode are laid out.
-type argument uint8
+// argument tells what follows an opcode.
+type argument struct {
+	width uint8 // bytes of a little-endian number
+	form  form
+}
+
+// form is what an argument is.
+type form uint8
 
 const (
-	argUnknown argument = iota // not an opcode
-	argNone
-	argUint1    // 1 byte, little-endian number
-	argUint2    // 2 bytes
-	argUint4    // 4 bytes
-	argUint8    // 8 bytes
-	argLine     // text up to a newline
-	argTwoLines // two of them
-	argCounted1 // that many bytes after a 1-byte count
-	argCounted4
-	argCounted8
+	unknown  form = iota // the byte is no opcode
+	number               // the number alone, or nothing
+	counted              // as many bytes as the number tells
+	line                 // text up to a newline
+	twoLines             // two of them
 )
 
 var arguments = func() (table [256]argument) {
-	set := func(a argument, ops ...byte) {
+	set := func(width uint8, f form, ops ...byte) {
 		for _, op := range ops {
-			table[op] = a
+			table[op] = argument{width, f}
 		}
 	}
-	set(argNone, opMark, opEmptyTuple, opStop, opPop, opPopMark, opDup, opNone, opBinPersID, opReduce, opEmptyList,
+	set(0, number, opMark, opEmptyTuple, opStop, opPop, opPopMark, opDup, opNone, opBinPersID, opReduce, opEmptyList,
 		opAppend, opBuild, opDict, opAppends, opList, opObj, opSetItem, opTuple, opSetItems, opEmptyDict, opNewObj,
 		opTuple1, opTuple2, opTuple3, opNewTrue, opNewFalse, opEmptySet, opAddItems, opFrozenSet, opNewObjEx,
 		opStackGlobal, opMemoize, opNextBuffer, opReadonlyBuffer)
-	set(argUint1, opBinInt1, opBinGet, opBinPut, opProto, opExt1)
-	set(argUint2, opBinInt2, opExt2)
-	set(argUint4, opBinInt, opLongBinGet, opLongBinPut, opExt4)
-	set(argUint8, opBinFloat, opFrame)
-	set(argLine, opFloat, opInt, opLong, opPersID, opString, opUnicode, opGet, opPut)
-	set(argTwoLines, opGlobal, opInst)
-	set(argCounted1, opShortBinBytes, opShortBinString, opShortBinUni, opLong1)
-	set(argCounted4, opBinBytes, opBinString, opBinUnicode, opLong4)
-	set(argCounted8, opBinUnicode8, opBinBytes8, opByteArray8)
+	set(1, number, opBinInt1, opBinGet, opBinPut, opProto, opExt1)
+	set(2, number, opBinInt2, opExt2)
+	set(4, number, opBinInt, opLongBinGet, opLongBinPut, opExt4)
+	set(8, number, opBinFloat, opFrame)
+	set(0, line, opFloat, opInt, opLong, opPersID, opString, opUnicode, opGet, opPut)
+	set(0, twoLines, opGlobal, opInst)
+	set(1, counted, opShortBinBytes, opShortBinString, opShortBinUni, opLong1)
+	set(4, counted, opBinBytes, opBinString, opBinUnicode, opLong4)
+	set(8, counted, opBinUnicode8, opBinBytes8, opByteArray8)
 	return table
 }()
 
@@ -123,7 +123,7 @@ var arguments = func() (table [256]argument) {
 type instruction struct {
 	op     byte
 	offset int
-	number uint64 // the argUint* value
+	number uint64 // the little-endian number
 	text   []byte // the line or the counted bytes
 	second []byte // the second line
 }
@@ -145,61 +145,69 @@ func (l *lexer) pos() int { return l.start + l.at }
 
 const usualWindow = 64 << 10 // bytes
 
+// numberEnd is where in an instruction the longest number ends.
+const numberEnd = 1 + 8
+
 // next returns the next instruction, which is valid until the one after it.
 func (l *lexer) next() (*instruction, error) {
 	in := &l.in
 	*in = instruction{offset: l.pos()}
-	if in.offset >= l.size {
+	if end := min(in.offset+numberEnd, l.size); end > l.start+len(l.data) {
+		if err := l.fill(end); err != nil {
+			return in, err
+		}
+	}
+	rest := l.data[l.at:]
+	if len(rest) == 0 {
 		return in, &Error{Offset: in.offset, Reason: "the pickle ends without a STOP opcode"}
 	}
-	op, err := l.take(1)
-	if err != nil {
-		return in, err
+	in.op = rest[0]
+	argument := arguments[in.op]
+	width := int(argument.width)
+	switch {
+	case len(rest) >= numberEnd:
+		in.number = binary.LittleEndian.Uint64(rest[1:]) & (1<<(8*width) - 1)
+	case len(rest) <= width:
+		return in, l.short(uint64(width), len(rest)-1)
+	default:
+		var wide [8]byte
+		copy(wide[:], rest[1:1+width])
+		in.number = binary.LittleEndian.Uint64(wide[:])
 	}
-	in.op = op[0]
-	switch arguments[in.op] {
-	case argNone:
-	case argUint1:
-		in.number, err = l.uint(1)
-	case argUint2:
-		in.number, err = l.uint(2)
-	case argUint4:
-		in.number, err = l.uint(4)
-	case argUint8:
-		in.number, err = l.uint(8)
-	case argLine:
+	l.at += 1 + width
+	var err error
+	switch argument.form {
+	case number:
+	case counted:
+		in.text, err = l.take(in.number)
+	case line:
 		in.text, err = l.line()
-	case argTwoLines:
+	case twoLines:
 		in.text, in.second, err = l.twoLines()
-	case argCounted1:
-		in.text, err = l.counted(1)
-	case argCounted4:
-		in.text, err = l.counted(4)
-	case argCounted8:
-		in.text, err = l.counted(8)
 	default:
 		err = &Error{Offset: in.offset, Reason: fmt.Sprintf("byte 0x%02x is no opcode", in.op)}
 	}
 	return in, err
 }
 
+// short is the error of an argument that is longer than what is left of the pickle.
+func (l *lexer) short(n uint64, left int) error {
+	return fault(&l.in, "needs %d bytes, but only %d are left", n, left)
+}
+
 // take returns the n bytes that follow.
 func (l *lexer) take(n uint64) ([]byte, error) {
 	if n > uint64(len(l.data)-l.at) {
-		if err := l.need(n); err != nil {
+		if left := l.size - l.pos(); n > uint64(left) {
+			return nil, l.short(n, left)
+		}
+		if err := l.fill(l.pos() + int(n)); err != nil {
 			return nil, err
 		}
 	}
+	begin := l.at
 	l.at += int(n)
-	return l.data[l.at-int(n) : l.at], nil
-}
-
-// need reads on until the n bytes that follow are there.
-func (l *lexer) need(n uint64) error {
-	if rest := uint64(l.size - l.pos()); n > rest {
-		return fault(&l.in, "needs %d bytes, but only %d are left", n, rest)
-	}
-	return l.fill(l.pos() + int(n))
+	return l.data[begin:l.at], nil
 }
 
 // fill reads on, at least up to end, and gives up what is in front of the instruction.
@@ -224,30 +232,6 @@ func (l *lexer) fill(end int) error {
 		return fmt.Errorf("read a pickle at byte %d: %w", l.start+have+n, err)
 	}
 	return nil
-}
-
-func (l *lexer) uint(width uint64) (uint64, error) {
-	b, err := l.take(width)
-	if err != nil {
-		return 0, err
-	}
-	switch width {
-	case 1:
-		return uint64(b[0]), nil
-	case 2:
-		return uint64(binary.LittleEndian.Uint16(b)), nil
-	case 4:
-		return uint64(binary.LittleEndian.Uint32(b)), nil
-	}
-	return binary.LittleEndian.Uint64(b), nil
-}
-
-func (l *lexer) counted(width uint64) ([]byte, error) {
-	n, err := l.uint(width)
-	if err != nil {
-		return nil, err
-	}
-	return l.take(n)
 }
 
 func (l *lexer) line() ([]byte, error) {

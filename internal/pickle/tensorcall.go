@@ -229,18 +229,21 @@ func (t *tuples) intern(items []any) (tuple *Tuple, kept bool) {
 	if len(items) > maxCounts {
 		return nil, false
 	}
-	counts := [maxCounts + 1]int64{int64(len(items))}
-	for i, item := range items {
+	sum := scatter * uint64(len(items)+1)
+	for _, item := range items {
 		n, ok := item.(int64)
 		if !ok {
 			return nil, false
 		}
-		counts[i+1] = n
+		sum = (sum ^ uint64(n)) * scatter
 	}
-	at := &t[maphash.Comparable(keySeed, counts)%uint64(len(t))]
+	at := &t[sum>>32%uint64(len(t))] // the high bits depend on all items
 	if *at != nil && slices.Equal((*at).Items, items) {
 		return *at, true
 	}
 	*at = &Tuple{Items: slices.Clone(items)}
 	return *at, false
 }
+
+// scatter spreads numbers over 64 bits: an odd number without a pattern.
+const scatter = 0x9e3779b97f4a7c15

@@ -29,9 +29,9 @@ type Set struct {
 
 // add appends a member that is not there yet.
 func (s *Set) add(v any) {
-	if findKey(s.index, s.Items, 1, hashable(v)) < 0 {
+	if slot, place := findKey(s.index, s.Items, 1, hashable(v)); place < 0 {
 		s.Items = append(s.Items, v)
-		s.index = indexKeys(s.index, s.Items, 1)
+		s.index = noteKey(s.index, slot, s.Items, 1)
 	}
 }
 
@@ -106,24 +106,25 @@ func (d *Dict) Set(key, value any) { d.replace(key, value) }
 
 // replace is Set that returns the value that the key had before, if it was there.
 func (d *Dict) replace(key, value any) (old any, again bool) {
-	if i := d.find(key); i >= 0 {
+	slot, i := d.find(key)
+	if i >= 0 {
 		old, d.pairs[2*i+1] = d.pairs[2*i+1], value
 		return old, true
 	}
 	d.pairs = append(d.pairs, key, value)
-	d.index = indexKeys(d.index, d.pairs, 2)
+	d.index = noteKey(d.index, slot, d.pairs, 2)
 	return nil, false
 }
 
-// find returns the place of a key, or -1.
-func (d *Dict) find(key any) int { return findKey(d.index, d.pairs, 2, hashable(key)) }
+// find returns the slot for a key, and its place, or -1.
+func (d *Dict) find(key any) (slot, place int) { return findKey(d.index, d.pairs, 2, hashable(key)) }
 
 // Get returns the value of key, and whether it is there.
 func (d *Dict) Get(key any) (any, bool) {
 	if d == nil {
 		return nil, false
 	}
-	if i := d.find(key); i >= 0 {
+	if _, i := d.find(key); i >= 0 {
 		return d.pairs[2*i+1], true
 	}
 	return nil, false

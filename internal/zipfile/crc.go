@@ -29,17 +29,32 @@ func shift(n uint64) uint32 {
 	return p
 }
 
+// carried[n] is what the lowest four bits n of a polynomial become when it is multiplied by x^4.
+var carried = func() (table [16]uint32) {
+	for n := range table {
+		p := uint32(n)
+		for range 4 {
+			p = timesX(p)
+		}
+		table[n] = p
+	}
+	return table
+}()
+
+func timesX(p uint32) uint32 { return p>>1 ^ crc32.IEEE&-(p&1) }
+
+// multiply goes through a by four bits at a time, from the highest powers of x down.
 func multiply(a, b uint32) uint32 {
+	var times [16]uint32 // b times four bits
+	for bit := 8; bit > 0; bit, b = bit>>1, timesX(b) {
+		for n := bit; n < len(times); n = (n + 1) | bit {
+			times[n] ^= b
+		}
+	}
 	var product uint32
-	for bit := uint32(1) << 31; bit != 0; bit >>= 1 {
-		if a&bit != 0 {
-			product ^= b
-		}
-		if b&1 == 1 {
-			b = b>>1 ^ crc32.IEEE
-		} else {
-			b >>= 1
-		}
+	for range 8 {
+		product = product>>4 ^ carried[product&15] ^ times[a&15]
+		a >>= 4
 	}
 	return product
 }

@@ -22,7 +22,7 @@ const (
 	Deflated = 8
 )
 
-// maxCentral bounds the central directory, which is held in memory: about 2 million files.
+// maxCentral bounds the central directory, whose entries are held in memory: about 2 million files.
 const maxCentral = 128 << 20
 
 // Limits of what the compressed files of a zip may be inflated to, all together. Data that is worth compressing
@@ -43,7 +43,6 @@ type Entry struct {
 	Packed int64  // of the data as it lies in the zip
 	Header int64  // offset of the local header
 	Data   int64  // offset of the data
-	End    int64  // offset behind the data and its descriptor
 }
 
 // Directory is the proven structure of a zip: every byte up to the central directory belongs to
@@ -82,11 +81,14 @@ func (e *Entry) broken(format string, args ...any) error {
 
 // Find returns the entry of that name, or nil.
 func (d *Directory) Find(name string) *Entry {
-	if place := d.names.Find(name, d.name); place >= 0 {
+	if place := d.Place(name); place >= 0 {
 		return &d.Entries[place]
 	}
 	return nil
 }
+
+// Place returns where in Entries that name is, or -1.
+func (d *Directory) Place(name string) int { return d.names.Find(name, d.name) }
 
 func (d *Directory) name(place int) string { return d.Entries[place].Name }
 
@@ -137,12 +139,9 @@ func Read(r io.ReaderAt, size int64) (*Directory, error) {
 	if end.size > maxCentral {
 		return nil, broken(end.start, "a central directory of %d bytes is larger than the %d that are read", end.size, int64(maxCentral))
 	}
-	central := make([]byte, end.size)
-	if err := readAt(r, central, end.start); err != nil {
-		return nil, err
-	}
+	w := NewWindow(r, pageSize)
 	d := &Directory{Start: end.start, Size: size}
-	if d.Entries, err = parseCentral(central, end); err != nil {
+	if d.Entries, err = readCentral(w, end); err != nil {
 		return nil, err
 	}
 	if err := d.checkNames(); err != nil {
@@ -152,10 +151,10 @@ func Read(r io.ReaderAt, size int64) (*Directory, error) {
 		return nil, err
 	}
 	d.sortFile()
-	return d, d.checkLocals(NewWindow(r, localsPage))
+	return d, d.checkLocals(w)
 }
 
-const localsPage = 64 << 10 // bytes
+const pageSize = 64 << 10 // bytes
 
 // checkInflated bounds what whoever reads all contents has to inflate.
 func (d *Directory) checkInflated() error {
@@ -284,16 +283,16 @@ func readEnd64(r io.ReaderAt, e end) (end, error) {
 // agree tells whether a narrow field says the same as the wide one, or that the wide one counts.
 func agree(narrow, wide, escape uint64) bool { return narrow == wide || narrow == escape }
 
-func parseCentral(b []byte, e end) ([]Entry, error) {
+func readCentral(w *Window, e end) ([]Entry, error) {
 	entries := make([]Entry, 0, e.count)
 	var texts names.Texts
-	for offset := e.start; len(b) > 0; {
-		entry, n, err := parseCentralEntry(b, offset, &texts)
+	for left := e.size; left > 0; {
+		entries = append(entries, Entry{})
+		n, err := entries[len(entries)-1].readCentral(w, e.start+e.size-left, left, &texts)
 		if err != nil {
 			return nil, err
 		}
-		entries = append(entries, entry)
-		b, offset = b[n:], offset+int64(n)
+		left -= int64(n)
 	}
 	if uint64(len(entries)) != e.count {
 		return nil, broken(e.start, "the end record counts %d entries, the central directory has %d", e.count, len(entries))
@@ -301,17 +300,26 @@ func parseCentral(b []byte, e end) ([]Entry, error) {
 	return entries, nil
 }
 
-func parseCentralEntry(b []byte, offset int64, texts *names.Texts) (Entry, int, error) {
+// readCentral reads an entry of the central directory, of which left bytes follow, and returns the length of the entry.
+func (e *Entry) readCentral(w *Window, at, left int64, texts *names.Texts) (length int, err error) {
+	b, err := peek(w, at, int(min(centralSize, left)))
+	if err != nil {
+		return 0, err
+	}
 	if len(b) < centralSize || binary.LittleEndian.Uint32(b) != centralSignature {
-		return Entry{}, 0, broken(offset, "no entry of the central directory where one should be")
+		return 0, broken(at, "no entry of the central directory where one should be")
 	}
 	nameLen, extraLen := int(binary.LittleEndian.Uint16(b[28:])), int(binary.LittleEndian.Uint16(b[30:]))
-	n := centralSize + nameLen + extraLen + int(binary.LittleEndian.Uint16(b[32:]))
-	if n > len(b) {
-		return Entry{}, 0, broken(offset, "an entry of the central directory is longer than the directory")
+	length = centralSize + nameLen + extraLen + int(binary.LittleEndian.Uint16(b[32:]))
+	if int64(length) > left {
+		return 0, broken(at, "an entry of the central directory is longer than the directory")
 	}
-	e := Entry{
+	if b, err = peek(w, at, length); err != nil {
+		return 0, err
+	}
+	*e = Entry{
 		Name:   texts.Keep(b[centralSize : centralSize+nameLen]),
+		flags:  binary.LittleEndian.Uint16(b[8:]),
 		Method: binary.LittleEndian.Uint16(b[10:]),
 		CRC32:  binary.LittleEndian.Uint32(b[16:]),
 		Packed: int64(binary.LittleEndian.Uint32(b[20:])),
@@ -319,45 +327,45 @@ func parseCentralEntry(b []byte, offset int64, texts *names.Texts) (Entry, int, 
 		Header: int64(binary.LittleEndian.Uint32(b[42:])),
 	}
 	if err := e.readZip64(b[centralSize+nameLen:centralSize+nameLen+extraLen], true); err != nil {
-		return Entry{}, 0, err
+		return 0, err
 	}
-	e.flags = binary.LittleEndian.Uint16(b[8:])
 	if e.flags&^(flagDescriptor|flagUTF8|flagLevel) != 0 {
-		return Entry{}, 0, e.broken("flags 0x%04x: encrypted, patched or of an unknown kind", e.flags)
+		return 0, e.broken("flags 0x%04x: encrypted, patched or of an unknown kind", e.flags)
 	}
 	if e.Method != Stored && e.Method != Deflated {
-		return Entry{}, 0, e.broken("compression method %d is not read", e.Method)
+		return 0, e.broken("compression method %d is not read", e.Method)
 	}
 	if e.Method == Stored && e.Packed != e.Size {
-		return Entry{}, 0, e.broken("stored, yet %d bytes are packed as %d", e.Size, e.Packed)
+		return 0, e.broken("stored, yet %d bytes are packed as %d", e.Size, e.Packed)
 	}
 	if binary.LittleEndian.Uint16(b[34:]) != 0 {
-		return Entry{}, 0, e.broken("it is said to lie on another disk")
+		return 0, e.broken("it is said to lie on another disk")
 	}
-	return e, n, nil
+	return length, nil
 }
 
 // readZip64 replaces the fields that say "see the zip64 extra field".
 func (e *Entry) readZip64(extra []byte, withOffset bool) error {
-	fields := [3]*int64{&e.Size, &e.Packed, &e.Header}
-	count := len(fields)
-	if !withOffset {
-		count--
-	}
-	wanted := make([]*int64, 0, len(fields))
-	for _, f := range fields[:count] {
-		if *f == math.MaxUint32 {
-			wanted = append(wanted, f)
-		}
-	}
 	field, found, err := e.findZip64(extra)
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case found:
-		return e.takeZip64(field, wanted)
-	case len(wanted) > 0:
-		return e.broken("its zip64 extra field is missing")
+	}
+	fields := [...]*int64{&e.Size, &e.Packed, &e.Header}
+	for i, f := range fields {
+		if *f != math.MaxUint32 || i == 2 && !withOffset {
+			continue
+		}
+		if !found {
+			return e.broken("its zip64 extra field is missing")
+		}
+		if len(field) < 8 {
+			return e.broken("its zip64 extra field is too short")
+		}
+		v := binary.LittleEndian.Uint64(field)
+		if v > math.MaxInt64 {
+			return e.broken("a size or offset of %d is impossible", v)
+		}
+		*f, field = int64(v), field[8:]
 	}
 	return nil
 }
@@ -380,20 +388,6 @@ func (e *Entry) findZip64(extra []byte) (field []byte, found bool, err error) {
 		extra = extra[4+size:]
 	}
 	return field, found, nil
-}
-
-func (e *Entry) takeZip64(field []byte, wanted []*int64) error {
-	for _, f := range wanted {
-		if len(field) < 8 {
-			return e.broken("its zip64 extra field is too short")
-		}
-		v := binary.LittleEndian.Uint64(field)
-		if v > math.MaxInt64 {
-			return e.broken("a size or offset of %d is impossible", v)
-		}
-		*f, field = int64(v), field[8:]
-	}
-	return nil
 }
 
 // checkNames makes Find work, too.
@@ -453,10 +447,12 @@ func (d *Directory) checkLocals(w *Window) error {
 			return err
 		}
 		d.heads[i], sum = sum, 0
-		if err := e.checkDescriptor(w, next, &sum); err != nil {
-			return err
+		if pos = e.Data + e.Packed; e.isDescribed() {
+			if err := e.checkDescriptor(w, next, &sum); err != nil {
+				return err
+			}
+			pos = next
 		}
-		pos = e.End
 	}
 	if pos != d.Start {
 		return broken(pos, "%d bytes between the last record and the central directory belong to nothing", d.Start-pos)
@@ -464,14 +460,20 @@ func (d *Directory) checkLocals(w *Window) error {
 	return nil
 }
 
-// peek returns n bytes, and adds them to a CRC-32.
-func peek(w *Window, offset int64, n int, sum *uint32) ([]byte, error) {
+// peek returns n bytes of a zip.
+func peek(w *Window, offset int64, n int) ([]byte, error) {
 	b, err := w.Peek(offset, n)
 	if len(b) < n {
 		return nil, short(offset, n-len(b), err)
 	}
-	*sum = crc32.Update(*sum, crc32.IEEETable, b)
 	return b, nil
+}
+
+// peekSummed is peek that adds the bytes to a CRC-32.
+func peekSummed(w *Window, offset int64, n int, sum *uint32) ([]byte, error) {
+	b, err := peek(w, offset, n)
+	*sum = crc32.Update(*sum, crc32.IEEETable, b)
+	return b, err
 }
 
 // checkLocal holds an entry against its local header. next is where the entry has to end.
@@ -483,7 +485,7 @@ func (e *Entry) checkLocal(w *Window, next int64, sum *uint32) error {
 	if err != nil {
 		return err
 	}
-	if e.End > next {
+	if e.Data+e.Packed > next {
 		return e.broken("its %d bytes reach into what follows at byte %d", e.Packed, next)
 	}
 	if local.Name != e.Name {
@@ -502,9 +504,9 @@ func (e *Entry) checkLocal(w *Window, next int64, sum *uint32) error {
 // isDescribed tells whether a data descriptor follows the data.
 func (e *Entry) isDescribed() bool { return e.flags&flagDescriptor != 0 }
 
-// readLocal reads the local header. It says where the data of the entry begins and ends.
+// readLocal reads the local header. It says where the data of the entry begins.
 func (e *Entry) readLocal(w *Window, sum *uint32) (Entry, error) {
-	b, err := peek(w, e.Header, localSize, sum)
+	b, err := peekSummed(w, e.Header, localSize, sum)
 	if err != nil {
 		return Entry{}, err
 	}
@@ -521,7 +523,7 @@ func (e *Entry) readLocal(w *Window, sum *uint32) (Entry, error) {
 		flags:  binary.LittleEndian.Uint16(b[6:]),
 	}
 	nameLen, extraLen := int(binary.LittleEndian.Uint16(b[26:])), int(binary.LittleEndian.Uint16(b[28:]))
-	rest, err := peek(w, e.Header+localSize, nameLen+extraLen, sum)
+	rest, err := peekSummed(w, e.Header+localSize, nameLen+extraLen, sum)
 	if err != nil {
 		return Entry{}, err
 	}
@@ -529,21 +531,18 @@ func (e *Entry) readLocal(w *Window, sum *uint32) (Entry, error) {
 		local.Name = string(name)
 	}
 	e.Data = e.Header + localSize + int64(len(rest))
-	e.End = e.Data + e.Packed
 	return local, local.readZip64(rest[nameLen:], false)
 }
 
-// checkDescriptor reads the data descriptor, where there is one. It fills the space up to next: an optional signature,
+// checkDescriptor reads the data descriptor, which fills the space up to next: an optional signature,
 // the CRC, and both sizes in 4 or 8 bytes.
 func (e *Entry) checkDescriptor(w *Window, next int64, sum *uint32) error {
-	if !e.isDescribed() {
-		return nil
-	}
-	room := next - e.End
+	end := e.Data + e.Packed
+	room := next - end
 	if room < 12 || room > 24 || room%4 != 0 {
 		return e.broken("%d bytes follow its data, which is no data descriptor", room)
 	}
-	b, err := peek(w, e.End, int(room), sum)
+	b, err := peekSummed(w, end, int(room), sum)
 	if err != nil {
 		return err
 	}
@@ -562,6 +561,5 @@ func (e *Entry) checkDescriptor(w *Window, next int64, sum *uint32) error {
 	if binary.LittleEndian.Uint32(b) != e.CRC32 || packed != uint64(e.Packed) || size != uint64(e.Size) {
 		return e.broken("its data descriptor has another size or CRC than the central directory")
 	}
-	e.End = next
 	return nil
 }
