@@ -335,8 +335,12 @@ func (b *Backlog) failed(ctx context.Context, it *item, bundle shelf.Bundle, err
 		b.queue.again(it)
 		if b.health.fails == 0 {
 			b.health.since = time.Now()
-			b.tell(Failing{Err: err})
 		}
+		if !b.health.told && it.failed != err.Error() {
+			b.tell(Failing{Err: err})
+			b.health.told = true
+		}
+		it.failed = err.Error()
 		b.health.fails++
 		b.health.err, b.health.last = err, it
 		b.health.rest = time.Now().Add(b.pause(b.health.fails))
@@ -345,7 +349,7 @@ func (b *Backlog) failed(ctx context.Context, it *item, bundle shelf.Bundle, err
 
 // worked notes that the destination has answered.
 func (b *Backlog) worked() {
-	if b.health.fails > 0 {
+	if b.health.told {
 		b.tell(Healed{Lasted: time.Since(b.health.since)})
 	}
 	b.health = health{}
@@ -377,4 +381,5 @@ type health struct {
 	since time.Time // it fails
 	err   error     // the last one
 	last  *item     // that failed
+	told  bool      // not where one bundle fails as before, and the others work
 }

@@ -27,6 +27,7 @@ type item struct {
 
 	state     state
 	fails     int       // in a row
+	failed    string    // why it did last
 	notBefore time.Time // it is tried again
 	done      int64     // bytes of the sending that is under way
 	begun     time.Time
@@ -160,7 +161,7 @@ func (q *queue) found(place string) {
 }
 
 func (q *queue) put(it *item) {
-	it.state, it.fails, it.notBefore, it.reason = unchecked, 0, time.Time{}, nil
+	it.state, it.fails, it.failed, it.notBefore, it.reason = unchecked, 0, "", time.Time{}, nil
 	delete(q.verdicts, it.place)
 	q.items[it.place] = it
 	q.uncheckeds = slices.Insert(q.uncheckeds, 0, it)
