@@ -56,17 +56,18 @@ type Payload struct {
 // newPayload finds out what is to be known beforehand of segments, which can be gone through again and again.
 func newPayload(source io.ReaderAt, segments iter.Seq[Segment]) *Payload {
 	p := &Payload{Source: source, segments: segments}
-	sum := newFingerprint()
+	var sum zipfile.Sum
+	content := newFingerprint()
 	for s := range p.Segments() {
 		if s.Literal != nil {
-			p.CRC32 = crc32.Update(p.CRC32, crc32.IEEETable, s.Literal)
+			sum.CRC32 = crc32.Update(sum.CRC32, crc32.IEEETable, s.Literal)
 		} else {
-			p.CRC32 = zipfile.Combine(p.CRC32, s.CRC32, s.Size)
+			sum.Add(s.CRC32, s.Size)
 		}
 		p.Size += s.Size
-		sum.add(s)
+		content.add(s)
 	}
-	p.fingerprint = sum.text()
+	p.CRC32, p.fingerprint = sum.CRC32, content.text()
 	return p
 }
 

@@ -25,6 +25,17 @@ func TestCombine(t *testing.T) {
 	}
 }
 
+func TestSum(t *testing.T) {
+	var sum Sum
+	var all []byte
+	for i := range 500 {
+		part := bytes.Repeat([]byte{byte(i)}, i*i%97)
+		all = append(all, part...)
+		sum.Add(crc32.ChecksumIEEE(part), int64(len(part)))
+		require.Equal(t, crc32.ChecksumIEEE(all), sum.CRC32)
+	}
+}
+
 type content struct {
 	name, data string
 	place      Place
