@@ -116,6 +116,7 @@ type decoder struct {
 	words   words
 	tuples  tuples
 	forms   forms
+	calls   tensorCalls
 	spares  spares
 
 	// Only memo entries that a GET asks for are kept: most of what a pickler memoizes is never used again.
