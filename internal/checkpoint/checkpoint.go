@@ -103,8 +103,9 @@ func (c *Checkpoint) CheckRecords() error {
 	if c.NoCRC {
 		return nil
 	}
-	for i := range c.directory.Entries {
-		if err := checkEntry(c.source, &c.directory.Entries[i]); err != nil {
+	near := zipfile.NewWindow(c.source, nearRecords)
+	for e := range c.directory.InFileOrder() {
+		if err := checkEntry(near, e); err != nil {
 			return err
 		}
 	}

@@ -56,17 +56,18 @@ type Payload struct {
 // newPayload finds out what is to be known beforehand of segments, which can be gone through again and again.
 func newPayload(source io.ReaderAt, segments iter.Seq[Segment]) *Payload {
 	p := &Payload{Source: source, segments: segments}
-	sum := newFingerprint()
+	var sum zipfile.Sum
+	content := newFingerprint()
 	for s := range p.Segments() {
 		if s.Literal != nil {
-			p.CRC32 = crc32.Update(p.CRC32, crc32.IEEETable, s.Literal)
+			sum.CRC32 = crc32.Update(sum.CRC32, crc32.IEEETable, s.Literal)
 		} else {
-			p.CRC32 = zipfile.Combine(p.CRC32, s.CRC32, s.Size)
+			sum.Add(s.CRC32, s.Size)
 		}
 		p.Size += s.Size
-		sum.add(s)
+		content.add(s)
 	}
-	p.fingerprint = sum.text()
+	p.CRC32, p.fingerprint = sum.CRC32, content.text()
 	return p
 }
 
@@ -205,14 +206,15 @@ func assemble(value any, f *torchFile) (*Payload, error) {
 	if err := a.pickle.Write(&a.whole); err != nil {
 		return nil, &Broken{Reason: fmt.Sprintf("its pickle cannot be written: %v", err), Err: err}
 	}
-	if f == nil {
-		return newPayload(nil, a.segments), nil
+	var source io.ReaderAt
+	if f != nil {
+		source, a.byteOrder = f.source, cmp.Or(f.byteOrder, a.byteOrder)
+		if err := a.takeStorages(f, value); err != nil {
+			return nil, err
+		}
 	}
-	a.byteOrder = cmp.Or(f.byteOrder, a.byteOrder)
-	if err := a.takeStorages(f, value); err != nil {
-		return nil, err
-	}
-	return newPayload(f.source, a.segments), nil
+	_ = a.writeEnd(&a.end) // which takes all
+	return newPayload(source, a.segments), nil
 }
 
 // assembly is what a torch zip is made of.
@@ -220,9 +222,10 @@ type assembly struct {
 	pickle    *pickle.Encoding
 	whole     whole // the pickle
 	byteOrder string
-	file      *torchFile // nil when there are none
+	file      *torchFile // nil when there are no storages
 	storages  []uint32   // places in its blobs
 	sums      []uint32   // their CRC-32
+	end       whole      // the central directory, and what follows it
 }
 
 func (a *assembly) takeStorages(f *torchFile, value any) (err error) {
@@ -248,34 +251,68 @@ func (f *torchFile) sumOf(b blob) (uint32, error) {
 
 // segments yields the segments of the zip.
 func (a *assembly) segments(yield func(Segment) bool) {
-	l := zipfile.NewLayout(len(a.storages) + 3)
-	var scratch []byte
-	header := func(h zipfile.Header) bool {
-		h.Name = "archive/" + h.Name
-		scratch = l.AppendLocal(scratch[:0], h)
-		return yield(literalSegment(scratch))
+	var l zipfile.Layout
+	var local []byte
+	all := a.eachRecord(func(h zipfile.Header, content Segment) bool {
+		local = l.AppendLocal(local[:0], h)
+		l.Drain() // writeEnd makes it anew
+		if !yield(literalSegment(local)) {
+			return false
+		}
+		if content.of == &a.whole {
+			return a.pickle.Write(pieces{&a.whole, yield}) == nil
+		}
+		return yield(content)
+	})
+	if all {
+		_ = a.writeEnd(pieces{&a.end, yield}) // no more pieces are wanted after an error
 	}
-	literal := func(name string, b []byte) bool {
-		s := literalSegment(b)
-		return header(zipfile.Header{Name: name, Size: s.Size, CRC32: s.CRC32, Place: zipfile.Place{Modulus: alignment}}) && yield(s)
+}
+
+// eachRecord visits the records of the zip in their order, until visit returns false; the pickle without its bytes.
+func (a *assembly) eachRecord(visit func(h zipfile.Header, content Segment) bool) (all bool) {
+	record := func(name string, place zipfile.Place, content Segment) bool {
+		return visit(zipfile.Header{Name: name, Size: content.Size, CRC32: content.CRC32, Place: place}, content)
 	}
-	head := zipfile.Header{Name: "data.pkl", Size: a.whole.size, CRC32: a.whole.crc, Place: zipfile.Place{Modulus: alignment}}
-	if !header(head) || a.pickle.Write(pieces{&a.whole, yield}) != nil || !literal("byteorder", []byte(a.byteOrder)) {
-		return
+	aligned := zipfile.Place{Modulus: alignment}
+	if !record("archive/data.pkl", aligned, Segment{Size: a.whole.size, CRC32: a.whole.crc, of: &a.whole}) ||
+		!record("archive/byteorder", aligned, literalSegment([]byte(a.byteOrder))) {
+		return false
 	}
-	for i, place := range a.storages {
-		b := a.file.blobs.at(int(place))
-		h := zipfile.Header{Name: "data/" + a.file.key(int(place)), Size: b.size, CRC32: a.sums[i], Place: zipfile.Place{Modulus: alignment}}
+	for i, at := range a.storages {
+		b, place := a.file.blobs.at(int(at)), aligned
 		if b.size >= shareable && b.offset%alignment == 0 {
-			h.Place = zipfile.Place{Modulus: block, Offset: b.offset}
+			place = zipfile.Place{Modulus: block, Offset: b.offset}
 		}
-		if !header(h) || !yield(Segment{Offset: b.offset, Size: b.size, CRC32: a.sums[i], Record: b.record}) {
-			return
+		const folder = "archive/" + storageFolder
+		name := b.record
+		if a.file.prefix != folder {
+			name = folder + a.file.key(int(at))
+		}
+		if !record(name, place, Segment{Offset: b.offset, Size: b.size, CRC32: a.sums[i], Record: b.record}) {
+			return false
 		}
 	}
-	if literal("version", []byte("3\n")) {
-		yield(literalSegment(l.End()))
+	return record("archive/version", aligned, literalSegment([]byte("3\n")))
+}
+
+// writeEnd writes the central directory and what follows it in pieces, so that it is never in memory as a whole.
+func (a *assembly) writeEnd(w io.Writer) (err error) {
+	const piece = 64 << 10 // bytes
+	var l zipfile.Layout
+	var local, central []byte
+	a.eachRecord(func(h zipfile.Header, _ Segment) bool {
+		local = l.AppendLocal(local[:0], h)
+		if central = append(central, l.Drain()...); len(central) >= piece {
+			_, err = w.Write(central)
+			central = central[:0]
+		}
+		return err == nil
+	})
+	if err == nil {
+		_, err = w.Write(append(central, l.End()...))
 	}
+	return err
 }
 
 // Write counts the bytes of a whole.

@@ -113,7 +113,7 @@ const maxKey = 255
 // checkStorage makes sure that a storage has its record, of the right size, and is always referred to as the same. It returns the
 // place of the record in blobs.
 func (f *torchFile) checkStorage(s storage) (place int, err error) {
-	if place = f.place(s.key); place < 0 {
+	if place = f.next(s.key); place < 0 {
 		return place, brokenRecord(f.prefix+s.key, "it is missing, though the pickle refers to it")
 	}
 	b, use := f.blobs.at(place), &f.uses[place]

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"strings"
 
 	"github.com/bundlewatch/bundlewatch/internal/names"
 	"github.com/bundlewatch/bundlewatch/internal/pickle"
@@ -19,6 +20,7 @@ type torchFile struct {
 	prefix    string // of the names of the storages' records; the rest is the key
 	blobs     blobs  // the storages; nil while they are not known
 	uses      []use  // of each of them
+	last      int    // place of the storage that was looked at last
 	shapes    shapes
 	class     *pickle.Global // of the last storage that was looked at
 	elements  elementKind    // of that class
@@ -50,18 +52,31 @@ func (f *torchFile) setBlobs(b blobs) { f.blobs, f.uses = b, make([]use, b.count
 
 // find returns the storage of that key, if it is there.
 func (f *torchFile) find(key string) (b blob, ok bool) {
-	place := f.place(key)
+	if f.blobs == nil {
+		return blob{}, false
+	}
+	place := f.blobs.place(key)
 	if place < 0 {
 		return blob{}, false
 	}
 	return f.blobs.at(place), true
 }
 
-func (f *torchFile) place(key string) int {
+// next returns where the storage of that key is, or -1. It is for those who look for all: most storages lie behind the one that the
+// pickle refers to before them.
+func (f *torchFile) next(key string) int {
 	if f.blobs == nil {
 		return -1
 	}
-	return f.blobs.place(key)
+	if next := f.last + 1; next < len(f.uses) {
+		if own, ok := strings.CutPrefix(f.blobs.at(next).record, f.prefix); ok && own == key {
+			f.last = next
+			return next
+		}
+	}
+	place := f.blobs.place(key)
+	f.last = max(place, 0)
+	return place
 }
 
 // key returns the key of the storage in a place.

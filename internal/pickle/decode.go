@@ -116,6 +116,7 @@ type decoder struct {
 	words   words
 	tuples  tuples
 	forms   forms
+	calls   tensorCalls
 	spares  spares
 
 	// Only memo entries that a GET asks for are kept: most of what a pickler memoizes is never used again.
@@ -210,7 +211,7 @@ func (d *decoder) step(in *instruction) error {
 func (d *decoder) push(in *instruction, v any, cost int) error {
 	if len(d.stack) == cap(d.stack) {
 		cost += costGrown * max(cap(d.stack), 32) // what it grows by, and what is copied
-		d.stack = slices.Grow(d.stack, max(cap(d.stack), 32))
+		d.stack = d.grow(d.stack, 1)
 	}
 	if err := d.charge(in, cost); err != nil {
 		return err
@@ -585,15 +586,15 @@ func (d *decoder) setPairs(in *instruction, dict *Dict, pairs []any) error {
 	return nil
 }
 
-// grow makes room for more values of a dict: twice the room there was, or as much as the dict needs in the end if the rest of the
-// pickle is like the part before it.
+// grow makes room for more values: twice the room there was, or as much as is needed in the end if the rest of the pickle is like
+// the part before it.
 func (d *decoder) grow(values []any, more int) []any {
 	n := len(values) + more
 	if n <= cap(values) {
 		return values
 	}
 	expected := n + n*(d.size-d.pos())/d.pos()
-	return append(make([]any, 0, max(n, min(2*cap(values), expected+expected/64))), values...)
+	return append(make([]any, 0, max(n, min(2*cap(values), expected+expected/64+32))), values...)
 }
 
 // discard keeps values that nothing may refer to any more, if they can hold calls.

@@ -117,7 +117,7 @@ func (e *encoder) value(v any) error {
 		return err
 	}
 	defer func() { e.depth-- }()
-	if isNode(v) {
+	if len(e.memo) > 0 && isNode(v) {
 		if i, ok := e.memo[v]; ok {
 			e.get(i)
 			return nil
@@ -200,7 +200,7 @@ func (e *encoder) op(op byte) { e.out = append(e.out, op) }
 
 // remember puts the value that was just written into the memo when it is needed again.
 func (e *encoder) remember(v any) {
-	if e.shared[v] {
+	if len(e.shared) > 0 && e.shared[v] {
 		e.memo[v] = e.put()
 	}
 }

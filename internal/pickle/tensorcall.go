@@ -112,7 +112,26 @@ func (d *decoder) packTensor(class any, args *Tuple) *TensorCall {
 	}
 	d.memory += costPackedAway
 	d.spares.take(args)
-	return &TensorCall{tensorForm: d.forms.intern(form), key: key, offset: offset, single: single{true}}
+	t := d.calls.next()
+	*t = TensorCall{tensorForm: d.forms.intern(form), key: key, offset: offset, single: single{true}}
+	return t
+}
+
+// tensorCalls are tensors that are not read yet, some of them in one piece of memory: that is less for the garbage collector to
+// look at.
+type tensorCalls struct {
+	free  []TensorCall
+	count int // of the last piece
+}
+
+func (c *tensorCalls) next() *TensorCall {
+	if len(c.free) == 0 {
+		c.count = min(2*c.count+2, 64)
+		c.free = make([]TensorCall, c.count)
+	}
+	t := &c.free[0]
+	c.free = c.free[1:]
+	return t
 }
 
 func (form *tensorForm) takeFunction(class any) (ok bool) {

@@ -5,7 +5,29 @@ import "hash/crc32"
 // Combine returns the CRC-32 (IEEE) of a followed by b, given the CRCs of both and the length of b
 // in bytes. It multiplies by a power of x modulo the CRC polynomial, as zlib's crc32_combine does.
 func Combine(a, b uint32, lenB int64) uint32 {
-	return multiply(shift(uint64(lenB)), a) ^ b
+	s := Sum{CRC32: a}
+	s.Add(b, lenB)
+	return s.CRC32
+}
+
+// Sum is the CRC-32 of bytes of which the CRC-32 and the length of each part are known. What it takes to combine them is remembered
+// for some lengths, because those of records repeat.
+type Sum struct {
+	CRC32   uint32
+	lengths [64]int64
+	shifts  [64]uint32
+}
+
+// Add adds a part.
+func (s *Sum) Add(sum uint32, length int64) {
+	if length == 0 {
+		return
+	}
+	at := uint64(length) * 0x9e3779b97f4a7c15 >> 58 // spread over the table
+	if s.lengths[at] != length {
+		s.lengths[at], s.shifts[at] = length, shift(uint64(length))
+	}
+	s.CRC32 = multiply(s.shifts[at], s.CRC32) ^ sum
 }
 
 // powers[k] is x^(2^k) modulo the polynomial, the highest power of x in the lowest bit.

@@ -54,12 +54,7 @@ type Layout struct {
 	offset  int64
 	count   int
 	central []byte
-}
-
-// NewLayout returns a layout that makes room for about so many files with names of usual length.
-func NewLayout(files int) *Layout {
-	const usual = 24
-	return &Layout{central: make([]byte, 0, files*(centralSize+usual))}
+	drained int64 // bytes of the central directory that are not in central any more
 }
 
 // Add returns the local header of the next file. Its data, of exactly h.Size bytes, must follow the
@@ -181,9 +176,18 @@ func (l *Layout) addCentral(h Header, header int64, version, flags uint16) {
 	l.central = b
 }
 
-// End returns what follows the last file's data: the central directory and the end records.
+// Drain returns what there is of the central directory and was not drained before, so that it need not be in memory as a whole. It
+// is valid until the next file is added.
+func (l *Layout) Drain() []byte {
+	b := l.central
+	l.drained += int64(len(b))
+	l.central = b[:0]
+	return b
+}
+
+// End returns what follows the last file's data: the central directory, but for what was drained, and the end records.
 func (l *Layout) End() []byte {
-	start, size := l.offset, int64(len(l.central))
+	start, size := l.offset, l.centralSize()
 	b := l.central
 	if l.count >= math.MaxUint16 || start >= math.MaxUint32 || size >= math.MaxUint32 {
 		b = l.appendEnd64(b)
@@ -197,8 +201,10 @@ func (l *Layout) End() []byte {
 	return binary.LittleEndian.AppendUint16(b, 0) // comment
 }
 
+func (l *Layout) centralSize() int64 { return l.drained + int64(len(l.central)) }
+
 func (l *Layout) appendEnd64(b []byte) []byte {
-	size := uint64(len(l.central))
+	size := uint64(l.centralSize())
 	record := uint64(l.offset) + size
 	b = binary.LittleEndian.AppendUint32(b, end64Signature)
 	b = binary.LittleEndian.AppendUint64(b, end64Size-12)

@@ -25,6 +25,17 @@ func TestCombine(t *testing.T) {
 	}
 }
 
+func TestSum(t *testing.T) {
+	var sum Sum
+	var all []byte
+	for i := range 500 {
+		part := bytes.Repeat([]byte{byte(i)}, i*i%97)
+		all = append(all, part...)
+		sum.Add(crc32.ChecksumIEEE(part), int64(len(part)))
+		require.Equal(t, crc32.ChecksumIEEE(all), sum.CRC32)
+	}
+}
+
 type content struct {
 	name, data string
 	place      Place
@@ -338,6 +349,22 @@ func reverseCentral(data []byte, d *Directory) []byte {
 	}
 	slices.Reverse(records)
 	return append(append(reversed, slices.Concat(records...)...), data[end:]...)
+}
+
+// A central directory that is drained now and then is the same.
+func TestDrain(t *testing.T) {
+	for _, files := range []int{3, math.MaxUint16 + 1} { // with and without zip64
+		var whole, drained Layout
+		var central []byte
+		for i := range files {
+			h := Header{Name: fmt.Sprint("file ", i), Size: int64(i), CRC32: uint32(i)}
+			require.Equal(t, whole.Add(h), drained.Add(h))
+			if i%7 == 0 {
+				central = append(central, drained.Drain()...)
+			}
+		}
+		require.True(t, bytes.Equal(whole.End(), append(central, drained.End()...)))
+	}
 }
 
 // A window gives the same bytes wherever its pages lie, and reads more at once the closer the pieces are.
