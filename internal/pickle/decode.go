@@ -129,7 +129,8 @@ type decoder struct {
 // findUsedMemos walks the opcodes once for the memo indexes that are read. It also finds out whether
 // the pickle is cut off, before any value is made.
 func (d *decoder) findUsedMemos() error {
-	for l := (lexer{source: d.source, size: d.size, window: d.window}); ; {
+	l := lexer{source: d.source, size: d.size, window: d.window} // not of the loop, which would copy it each time
+	for {
 		in, err := l.next()
 		if err != nil {
 			return err
