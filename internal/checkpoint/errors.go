@@ -3,6 +3,7 @@ package checkpoint
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/bundlewatch/bundlewatch/internal/zipfile"
 )
@@ -26,7 +27,12 @@ func (b *Broken) Unwrap() error { return b.Err }
 func broken(format string, args ...any) error { return &Broken{Reason: fmt.Sprintf(format, args...)} }
 
 func brokenRecord(record, format string, args ...any) error {
-	return &Broken{Record: record, Reason: fmt.Sprintf(format, args...)}
+	return faultOf(record, fmt.Sprintf(format, args...), nil)
+}
+
+// faultOf is the fault of a record, with a copy of its name: names lie together in memory, and an error may be kept for long.
+func faultOf(record, reason string, err error) error {
+	return &Broken{Record: strings.Clone(record), Reason: reason, Err: err}
 }
 
 // wrapZip makes a fault of the zip a fault of the checkpoint.
@@ -39,8 +45,7 @@ func wrapZip(err error) error {
 
 // ErrCRC returns the error for a record whose bytes do not have the CRC-32 that was saved with them.
 func ErrCRC(record string, want, got uint32) error {
-	return &Broken{Record: record, Err: errCorrupt,
-		Reason: fmt.Sprintf("its bytes have CRC-32 %08x, but %08x was saved with them: the content is corrupt", got, want)}
+	return faultOf(record, fmt.Sprintf("its bytes have CRC-32 %08x, but %08x was saved with them: the content is corrupt", got, want), errCorrupt)
 }
 
 var errCorrupt = errors.New("corrupt content")

@@ -200,7 +200,7 @@ func (c *Checkpoint) readTorchPickle(z *torchZip) error {
 		return cmp.Or(sumErr, ErrCRC(b.record, b.crc, sum))
 	}
 	if err != nil {
-		return &Broken{Record: b.record, Reason: err.Error() + describeImports(p.Imports), Err: err}
+		return faultOf(b.record, err.Error()+describeImports(p.Imports), err)
 	}
 	if int64(p.Size) != b.size {
 		return brokenRecord(b.record, "%d bytes follow the end of the pickle", b.size-int64(p.Size))

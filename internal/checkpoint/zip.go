@@ -58,7 +58,7 @@ func checkEntry(r io.ReaderAt, e *zipfile.Entry) error {
 		return inflateError(e, err)
 	}
 	if n != e.Size {
-		return &Broken{Record: e.Name, Reason: fmt.Sprintf("its content has not the %d bytes that the zip says", e.Size), Err: errCorrupt}
+		return faultOf(e.Name, fmt.Sprintf("its content has not the %d bytes that the zip says", e.Size), errCorrupt)
 	}
 	if sum.Sum32() != e.CRC32 {
 		return ErrCRC(e.Name, e.CRC32, sum.Sum32())
@@ -83,7 +83,7 @@ func inRecord(name string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return &Broken{Record: name, Reason: err.Error(), Err: err}
+	return faultOf(name, err.Error(), err)
 }
 
 // contentOf returns a reader of the content of a record.
@@ -99,7 +99,7 @@ func contentOf(r io.ReaderAt, e *zipfile.Entry) io.Reader {
 func inflateError(e *zipfile.Entry, err error) error {
 	var corrupt flate.CorruptInputError
 	if errors.As(err, &corrupt) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return &Broken{Record: e.Name, Reason: fmt.Sprintf("its compressed data cannot be inflated: %v", err), Err: errCorrupt}
+		return faultOf(e.Name, fmt.Sprintf("its compressed data cannot be inflated: %v", err), errCorrupt)
 	}
 	return fmt.Errorf("read record %q: %w", e.Name, err)
 }

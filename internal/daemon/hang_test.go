@@ -324,7 +324,7 @@ func TestDeadlinesAreMonotonic(t *testing.T) {
 	b.settle("q/a-1.ckpt")
 	b.again(b.table.Sets()[0], errors.New("x"))
 	b.failed(b.table.Sets()[0], &artifactError{errors.New("x")})
-	times := map[string]time.Time{"resume": b.resume, "fault": b.opts.common.faults.since, "moved": *b.pulse.moved.Load()}
+	times := map[string]time.Time{"resume": b.resume, "fault": b.opts.common.faults.since, "moved": b.pulse.last()}
 	for _, s := range b.table.Sets() {
 		times["since "+s.Key], times["retry "+s.Key], times["regroup "+s.Key] = s.Since, s.State.pending().retry, s.State.pending().regroupAt
 		times["failing "+s.Key], times["complete "+s.Key], times["due "+s.Key] = s.State.pending().failing, s.State.pending().complete, b.due[s]

@@ -18,7 +18,8 @@ import (
 type pulse struct {
 	now   func() time.Time
 	hook  func(op, path string) // of tests, before every call; nil for none
-	moved atomic.Pointer[time.Time]
+	begun time.Time
+	moved atomic.Int64 // when, in nanoseconds since it began
 
 	mu sync.Mutex
 	in []*call // that are not over, in the order of their beginning
@@ -31,22 +32,20 @@ type call struct {
 }
 
 func newPulse(opts Options) *pulse {
-	p := &pulse{now: opts.now, hook: opts.hook}
-	p.turned()
-	return p
+	return &pulse{now: opts.now, hook: opts.hook, begun: opts.now()}
 }
 
 // turned tells that the work has moved.
-func (p *pulse) turned() {
-	now := p.now()
-	p.moved.Store(&now)
-}
+func (p *pulse) turned() { p.moved.Store(int64(p.now().Sub(p.begun))) }
+
+// last returns when the work moved last.
+func (p *pulse) last() time.Time { return p.begun.Add(time.Duration(p.moved.Load())) }
 
 // call tells that a call into a file system begins. What it returns tells that it is over. Calls may lie in each other, and
 // be those of several goroutines.
 func (p *pulse) call(op, path string) (over func()) {
 	p.turned()
-	c := &call{op, path, *p.moved.Load()}
+	c := &call{op, path, p.last()}
 	p.mu.Lock()
 	p.in = append(p.in, c)
 	p.mu.Unlock()
@@ -69,7 +68,7 @@ func (p *pulse) idle() (time.Duration, *call) {
 	if n := len(p.in); n > 0 {
 		in = p.in[n-1]
 	}
-	return p.now().Sub(*p.moved.Load()), in
+	return p.now().Sub(p.last()), in
 }
 
 // reader reads a file for work that has a pulse.

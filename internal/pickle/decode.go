@@ -129,7 +129,8 @@ type decoder struct {
 // findUsedMemos walks the opcodes once for the memo indexes that are read. It also finds out whether
 // the pickle is cut off, before any value is made.
 func (d *decoder) findUsedMemos() error {
-	for l := (lexer{source: d.source, size: d.size, window: d.window}); ; {
+	l := lexer{source: d.source, size: d.size, window: d.window} // not of the loop, which would copy it each time
+	for {
 		in, err := l.next()
 		if err != nil {
 			return err
@@ -211,7 +212,7 @@ func (d *decoder) step(in *instruction) error {
 func (d *decoder) push(in *instruction, v any, cost int) error {
 	if len(d.stack) == cap(d.stack) {
 		cost += costGrown * max(cap(d.stack), 32) // what it grows by, and what is copied
-		d.stack = d.grow(d.stack, 1)
+		d.stack = slices.Grow(d.stack, max(cap(d.stack), 32))
 	}
 	if err := d.charge(in, cost); err != nil {
 		return err
@@ -586,15 +587,19 @@ func (d *decoder) setPairs(in *instruction, dict *Dict, pairs []any) error {
 	return nil
 }
 
-// grow makes room for more values: twice the room there was, or as much as is needed in the end if the rest of the pickle is like
-// the part before it.
-func (d *decoder) grow(values []any, more int) []any {
-	n := len(values) + more
-	if n <= cap(values) {
-		return values
+// grow makes room for more pairs of a dict: when it grows again, for twice as many, or for as many as it has in the end if the rest
+// of the pickle is like the part before it.
+func (d *decoder) grow(pairs []any, more int) []any {
+	n := len(pairs) + more
+	if n <= cap(pairs) {
+		return pairs
 	}
-	expected := n + n*(d.size-d.pos())/d.pos()
-	return append(make([]any, 0, max(n, min(2*cap(values), expected+expected/64+32))), values...)
+	room := n
+	if len(pairs) > 0 {
+		expected := n + n*(d.size-d.pos())/d.pos()
+		room = max(n+n/4, min(2*cap(pairs), expected+expected/64))
+	}
+	return append(make([]any, 0, room), pairs...)
 }
 
 // discard keeps values that nothing may refer to any more, if they can hold calls.

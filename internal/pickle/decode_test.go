@@ -1,6 +1,7 @@
 package pickle
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math"
 	"math/big"
@@ -286,4 +287,29 @@ func FuzzDecode(f *testing.F) {
 			t.Fatalf("not stable: %q, then %q", b, again)
 		}
 	})
+}
+
+// A dict that comes in pieces, as Python writes large ones, ends with little more room than it needs.
+func TestLargeDictsHaveLittleSpareRoom(t *testing.T) {
+	const batches, batch = 60, 1000
+	text := []byte{opProto, 2, opEmptyDict}
+	for i := range batches {
+		text = append(text, opMark)
+		for j := range batch {
+			n := uint32(i*batch + j)
+			text = binary.LittleEndian.AppendUint32(append(text, opBinInt), n)
+			text = append(text, opBinInt1, byte(n))
+		}
+		text = append(text, opSetItems)
+	}
+	p, err := Decode(append(text, opStop))
+	require.NoError(t, err)
+	d := p.Value.(*Dict)
+	require.Equal(t, batches*batch, d.Len())
+	require.LessOrEqual(t, cap(d.pairs), 2*batches*batch*21/20)
+	for i := range batches * batch {
+		v, ok := d.Get(int64(i))
+		require.True(t, ok)
+		require.Equal(t, int64(byte(i)), v)
+	}
 }

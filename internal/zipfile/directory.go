@@ -60,7 +60,7 @@ type Directory struct {
 // Error says what is wrong with a zip.
 type Error struct {
 	Offset int64  // where, from the start of the file
-	Entry  string // the file in question, if any
+	Entry  string // the file in question, if any; a copy, as an error may be kept for long and names lie together
 	Reason string
 }
 
@@ -76,7 +76,7 @@ func broken(offset int64, format string, args ...any) error {
 }
 
 func (e *Entry) broken(format string, args ...any) error {
-	return &Error{Offset: e.Header, Entry: e.Name, Reason: fmt.Sprintf(format, args...)}
+	return &Error{Offset: e.Header, Entry: strings.Clone(e.Name), Reason: fmt.Sprintf(format, args...)}
 }
 
 // Find returns the entry of that name, or nil.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"testing"
 
@@ -449,4 +450,25 @@ func TestInflatedSizesAreBoundedTogether(t *testing.T) {
 			require.ErrorContains(t, err, "the compressed files would inflate to more than")
 		}
 	}
+}
+
+// Errors that are kept do not keep the directory that they are about.
+func TestErrorsTakeLittleMemory(t *testing.T) {
+	data := build(t, []content{{name: "a"}, {name: "a"}})
+	const opened = 2000
+	errs := make([]error, opened)
+	before := heapInUse()
+	for i := range errs {
+		_, errs[i] = Read(bytes.NewReader(data), int64(len(data)))
+	}
+	require.ErrorContains(t, errs[0], "occurs twice")
+	require.Less(t, heapInUse()-before, int64(opened*512))
+	runtime.KeepAlive(errs)
+}
+
+func heapInUse() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }
