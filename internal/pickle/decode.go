@@ -499,7 +499,7 @@ func (d *decoder) target(in *instruction) (any, error) {
 	v, err := d.top(in)
 	if t, ok := v.(*TensorCall); ok {
 		if !t.Changed() {
-			err = d.charge(in, costPackedAway+costTensorForm)
+			err = d.charge(in, costPackedAway+costObject+costTensorForm)
 		}
 		return t.object(), err
 	}

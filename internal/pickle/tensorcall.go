@@ -96,7 +96,7 @@ func (e *encoder) tensorCall(t *TensorCall) error {
 const (
 	costTensorCall = 40 + 16 // with its share in forms
 	costTensorForm = 96
-	costPackedAway = costPersistentID + 2*costTuple + (5+6)*costItem + 2*costObject
+	costPackedAway = costPersistentID + 2*costTuple + (5+6)*costItem + costObject // the parts, which were counted
 )
 
 // packTensor returns the small form of the call of class with args, nil when it has none. Nothing else may refer to
