@@ -498,6 +498,9 @@ func (d *decoder) markedContainerOp(in *instruction) error {
 func (d *decoder) target(in *instruction) (any, error) {
 	v, err := d.top(in)
 	if t, ok := v.(*TensorCall); ok {
+		if !t.Changed() {
+			err = d.charge(in, costPackedAway+costObject+costTensorForm)
+		}
 		return t.object(), err
 	}
 	return v, err

@@ -11,9 +11,8 @@ import (
 // takes an eighth of its memory.
 type TensorCall struct {
 	*tensorForm
-	key     string
-	offset  int64
-	changed *Object // what the pickle made of it, if it changed it after the call
+	key    string
+	offset int64
 	single
 }
 
@@ -24,6 +23,7 @@ type tensorForm struct {
 	elements               int64
 	shape, stride          *Tuple
 	grad                   bool
+	changed                *Object // what the pickle made of the one tensor of this form, if it changed it after the call
 }
 
 // Object returns the call with its arguments. Unless the pickle changed the object after the call, it is made anew each
@@ -57,7 +57,11 @@ func (t *TensorCall) Changed() bool { return t.changed != nil }
 
 // object returns the object as which the pickle changes the tensor from now on.
 func (t *TensorCall) object() *Object {
-	t.changed = t.Object()
+	if t.changed == nil {
+		own := *t.tensorForm
+		own.changed = t.Object()
+		t.tensorForm = &own
+	}
 	return t.changed
 }
 
@@ -90,8 +94,9 @@ func (e *encoder) tensorCall(t *TensorCall) error {
 
 // Bytes of values, as the decoder counts them.
 const (
-	costTensorCall = 48 + 16 // with its share in forms
-	costPackedAway = costPersistentID + 2*costTuple + (5+6)*costItem + 2*costObject
+	costTensorCall = 40 + 16 // with its share in forms
+	costTensorForm = 96
+	costPackedAway = costPersistentID + 2*costTuple + (5+6)*costItem + costObject // the parts, which were counted
 )
 
 // packTensor returns the small form of the call of class with args, nil when it has none. Nothing else may refer to

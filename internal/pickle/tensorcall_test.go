@@ -81,6 +81,21 @@ func TestTensorsThatAreMoreThanTheirCall(t *testing.T) {
 	}
 }
 
+// Tensors that the pickle changes take the memory of objects, and are counted as such.
+func TestChangedTensorsAreCounted(t *testing.T) {
+	begin := "\x80\x02ctorch._utils\n_rebuild_tensor_v2\nq\x000ctorch\nFloatStorage\nq\x010ccollections\nOrderedDict\nq\x020" +
+		"X\x07\x00\x00\x00storageq\x030X\x01\x00\x00\x000q\x040X\x03\x00\x00\x00cpuq\x050"
+	tensor := "h\x00((h\x03h\x01h\x04h\x05K\x04tQK\x00K\x04\x85K\x01\x85\x89h\x02)RtR"
+	many := func(thousands int, tensor string) string {
+		return begin + "]" + strings.Repeat("("+strings.Repeat(tensor, 1000)+"e", thousands) + "."
+	}
+	p, err := Decode([]byte(many(1, tensor)))
+	require.NoError(t, err)
+	require.IsType(t, &TensorCall{}, p.Value.(*List).Items[0])
+	_, err = Decode([]byte(many(450, tensor+"Nb")))
+	require.ErrorContains(t, err, "need more memory")
+}
+
 func TestWhatComesAgainIsNotSingle(t *testing.T) {
 	for p, single := range map[string]bool{
 		"](]]e.": true, "](]q\x00h\x00e.": false, "](]2e.": false, "](}q\x05e.": true, "](\x8fq\x05e.": true, "](K\x01\x85K\x01\x85e.": false, "](N\x85e.": true,
