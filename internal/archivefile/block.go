@@ -2,8 +2,8 @@ package archivefile
 
 import "unsafe"
 
-// BlockSize is the size of a full block in bytes.
-const BlockSize = 1 << 19
+// BlockSize is the size of a full block in bytes: each that is written interrupts who digests.
+const BlockSize = 1 << 20
 
 // Range is a part of the file, from begin up to end in bytes.
 type Range struct{ begin, end int64 }

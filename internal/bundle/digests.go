@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"hash"
 	"math"
+	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -103,6 +104,8 @@ func (d *digests) finish() {
 }
 
 func (d *digests) digest() {
+	runtime.LockOSThread() // on one core, as far as the kernel lets it: everything waits for this
+	defer runtime.UnlockOSThread()
 	defer close(d.toEntries)
 	for v := range d.views {
 		late := d.late.Load() > 0 || v.entry != nil && len(d.views) >= d.tolerable

@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	maxBlocks   = 16 // in memory for one archive: being filled, digested, written
-	writers     = 4  // blocks that are written at once: what keeps a disk busy
+	maxBlocks   = 8 // in memory for one archive: being filled, digested, written
+	writers     = 4 // blocks that are written at once: what keeps a disk busy
 	leastShared = 64 << 10
 )
 
