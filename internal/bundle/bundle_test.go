@@ -374,3 +374,14 @@ func TestPipesAndEndlessFilesAreRefused(t *testing.T) {
 	require.NoError(t, os.Truncate(filepath.Join(dir, SumsName), 2<<30))
 	require.Contains(t, join(verify(t, dir).Problems), "more than")
 }
+
+// What is no archive is not read to its end to say so.
+func TestVerifyOfALargeFileThatIsNoArchive(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "sparse")
+	require.NoError(t, os.WriteFile(path, nil, 0o644))
+	require.NoError(t, os.Truncate(path, 1<<40))
+	r, err := Verify(t.Context(), path)
+	require.NoError(t, err)
+	require.Len(t, r.Problems, 1)
+	require.EqualValues(t, 1<<40, r.Bytes)
+}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"hash"
 	"hash/crc32"
 	"io"
@@ -21,6 +20,7 @@ type scan struct {
 	*archive       // nil where the file is none
 	broken   error // why
 	file     io.ReadCloser
+	size     int64
 	whole    Digest
 	entries  map[*zipfile.Entry]*entrySum // those that are stored
 }
@@ -33,19 +33,14 @@ type entrySum struct {
 	crc   uint32
 }
 
-// scanArchive reads an archive from front to back, for its own digest and those of its entries. Its bytes are written to
-// also, which may be nil. The error is about a file that cannot be read; one that is no archive has its digest. What is
-// returned is to be closed.
-func scanArchive(ctx context.Context, path string, also io.Writer) (*scan, error) {
+// openScan opens a file for [scan.run]. What is returned is to be closed. The error is about a file that cannot be opened.
+func openScan(path string) (*scan, error) {
 	f, size, err := openFile(path)
 	if err != nil {
 		return nil, err
 	}
-	s := &scan{file: f, whole: Digest{Name: filepath.Base(path)}, entries: make(map[*zipfile.Entry]*entrySum)}
+	s := &scan{file: f, size: size, whole: Digest{Name: filepath.Base(path)}, entries: make(map[*zipfile.Entry]*entrySum)}
 	s.archive, s.broken = openArchive(f, size)
-	if err := s.run(ctx, also); err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
 	return s, nil
 }
 
@@ -72,6 +67,8 @@ func (s *scan) stored() []*entrySum {
 	return all
 }
 
+// run reads the file from front to back, for its own digest and those of the entries. Its bytes are written to also, which
+// may be nil.
 func (s *scan) run(ctx context.Context, also io.Writer) error {
 	whole, buffer := sha256.New(), make([]byte, scanBuffer)
 	left := s.stored()
@@ -132,8 +129,17 @@ func scanRegular(ctx context.Context, path string, parts *partSums) (*scan, erro
 	if err := checkRegular(path); err != nil {
 		return nil, err
 	}
-	if parts == nil {
-		return scanArchive(ctx, path, nil)
+	s, err := openScan(path)
+	if err != nil {
+		return nil, err
 	}
-	return scanArchive(ctx, path, parts)
+	var also io.Writer
+	if parts != nil {
+		also = parts
+	}
+	if err := s.run(ctx, also); err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
 }

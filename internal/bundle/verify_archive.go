@@ -19,7 +19,7 @@ import (
 // the content. m is the manifest beside it, nil when there is none, listed is what [takeTensors] took of it, and tree the
 // path of the list beside it.
 func (r *Report) verifyArchive(ctx context.Context, s *scan, m *Manifest, listed []tensorSum, tree string) error {
-	r.Bytes = s.whole.Bytes
+	r.Bytes = s.size
 	if s.broken != nil {
 		r.problem("%s: %v", ArchiveName, s.broken)
 		return nil
