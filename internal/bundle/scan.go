@@ -67,16 +67,15 @@ func (s *scan) stored() []*entrySum {
 	return all
 }
 
-// run reads the file from front to back, for its own digest and those of the entries. Its bytes are written to also, which
-// may be nil.
-func (s *scan) run(ctx context.Context, also io.Writer) error {
+// run reads the file from front to back, for its own digest, those of the entries, and those of parts unless that is nil.
+func (s *scan) run(ctx context.Context, parts *partSums) error {
 	whole, buffer := sha256.New(), make([]byte, scanBuffer)
 	left := s.stored()
 	for {
 		n, err := io.ReadFull(contextReader{ctx, s.file}, buffer)
 		left = s.take(whole, buffer[:n], left)
-		if also != nil {
-			_, _ = also.Write(buffer[:n]) // digests do not fail
+		if parts != nil {
+			_, _ = parts.Write(buffer[:n]) // digests do not fail
 		}
 		s.whole.Bytes += int64(n)
 		switch {
@@ -133,11 +132,7 @@ func scanRegular(ctx context.Context, path string, parts *partSums) (*scan, erro
 	if err != nil {
 		return nil, err
 	}
-	var also io.Writer
-	if parts != nil {
-		also = parts
-	}
-	if err := s.run(ctx, also); err != nil {
+	if err := s.run(ctx, parts); err != nil {
 		s.close()
 		return nil, err
 	}

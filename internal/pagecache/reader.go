@@ -15,9 +15,9 @@ const (
 	// ahead is how far in front of the reader windows are asked about: further than the kernel reads ahead on
 	// its own, which would make its pages look like somebody else's.
 	ahead = 32 << 20
-	// fetched is how far in front of a reader that goes on and on the kernel is asked to read at once what nobody has in
+	// inFlight is how far in front of a reader that goes on and on the kernel is asked to read at once what nobody has in
 	// the cache. On its own it asks for 128 KiB, which leaves a disk idle that takes its time to answer.
-	fetched = 4 << 20
+	inFlight = 4 << 20
 	// finest is the number of bytes below which a part that is cached is not told from one that is not.
 	finest = 64 << 10
 )
@@ -78,8 +78,8 @@ func (r *Reader) ask(offset int64) {
 
 // fetch lets the kernel read what follows the offset.
 func (r *Reader) fetch(offset int64) {
-	p := part{max(offset, r.fetched), min(offset+fetched, r.size)}
-	if p.end-p.begin < fetched/8 {
+	p := part{max(offset, r.fetched), min(offset+inFlight, r.size)}
+	if p.end-p.begin < inFlight/8 {
 		return
 	}
 	for a := range r.nobodys(p) {
