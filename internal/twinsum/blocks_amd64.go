@@ -9,23 +9,12 @@ import "golang.org/x/sys/cpu"
 //go:noescape
 func blocks(a, b *[8]uint32, data []byte)
 
-// blocksWide takes pairs of blocks, whose schedules it computes by AVX-512.
-//
-//go:noescape
-func blocksWide(a, b *[8]uint32, data []byte)
-
 // features returns EBX of CPUID leaf 7, 0 when the processor has none.
 func features() (ebx7 uint32)
 
-// kernels are the ways that the processor has the instructions for.
-func kernels() []kernel {
+// twin tells whether the processor has the instructions that blocks uses.
+var twin = func() bool {
 	ebx7 := features()
 	const sha = 1 << 29 // Intel SDM, volume 2, CPUID leaf 7
-	if !cpu.X86.HasAVX || !cpu.X86.HasSSE41 || !cpu.X86.HasSSSE3 || ebx7&sha == 0 {
-		return nil
-	}
-	if !cpu.X86.HasAVX512F || !cpu.X86.HasAVX512VL {
-		return []kernel{{blocks, blockSize}}
-	}
-	return []kernel{{blocks, blockSize}, {blocksWide, 2 * blockSize}}
-}
+	return cpu.X86.HasAVX && cpu.X86.HasSSE41 && cpu.X86.HasSSSE3 && ebx7&sha != 0
+}()

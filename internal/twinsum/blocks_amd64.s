@@ -75,52 +75,8 @@ DATA k<>+248(SB)/4, $0xbef9a3f7
 DATA k<>+252(SB)/4, $0xc67178f2
 GLOBL k<>(SB), RODATA|NOPTR, $256
 
-// ENTER leaves with the first state in X1 and X2, the second in X11 and X12, the data from SI up to DX.
-#define ENTER \
-	MOVQ    a+0(FP), DI; \
-	MOVQ    b+8(FP), R8; \
-	MOVQ    data_base+16(FP), SI; \
-	MOVQ    data_len+24(FP), DX; \
-	SHRQ    $6, DX; \
-	SHLQ    $6, DX; \
-	JEQ     done; \
-	ADDQ    SI, DX; \
-	VMOVDQU (DI), X1; \
-	VMOVDQU 16(DI), X2; \
-	PSHUFD  $0xb1, X1, X1; \
-	PSHUFD  $0x1b, X2, X2; \
-	VMOVDQA X1, X7; \
-	PALIGNR $0x08, X2, X1; \
-	PBLENDW $0xf0, X7, X2; \
-	VMOVDQU (R8), X11; \
-	VMOVDQU 16(R8), X12; \
-	PSHUFD  $0xb1, X11, X11; \
-	PSHUFD  $0x1b, X12, X12; \
-	VMOVDQA X11, X7; \
-	PALIGNR $0x08, X12, X11; \
-	PBLENDW $0xf0, X7, X12; \
-	VMOVDQU flip<>+0(SB), X8; \
-	LEAQ    k<>+0(SB), AX
-
-// LEAVE writes the states back in the order of their words.
-#define LEAVE \
-	PSHUFD  $0x1b, X1, X1; \
-	PSHUFD  $0xb1, X2, X2; \
-	VMOVDQA X1, X7; \
-	PBLENDW $0xf0, X2, X1; \
-	PALIGNR $0x08, X7, X2; \
-	VMOVDQU X1, (DI); \
-	VMOVDQU X2, 16(DI); \
-	PSHUFD  $0x1b, X11, X11; \
-	PSHUFD  $0xb1, X12, X12; \
-	VMOVDQA X11, X7; \
-	PBLENDW $0xf0, X12, X11; \
-	PALIGNR $0x08, X7, X12; \
-	VMOVDQU X11, (R8); \
-	VMOVDQU X12, 16(R8)
-
 // Four rounds take four words of the schedule from X0, with the constants added, which LOAD takes from the block and NEXT
-// from the schedule. FIRST are two of them, for both states, SECOND the other two.
+// from the schedule. FIRST are two of them, for both states (X1, X2) and (X11, X12), SECOND the other two.
 #define LOAD(at, words) \
 	VMOVDQU at(SI), X0; \
 	PSHUFB  X8, X0; \
@@ -157,7 +113,32 @@ GLOBL k<>(SB), RODATA|NOPTR, $256
 // func blocks(a, b *[8]uint32, data []byte)
 // Requires: AVX, SHA, SSE4.1, SSSE3
 TEXT ·blocks(SB), NOSPLIT, $0-40
-	ENTER
+	MOVQ a+0(FP), DI
+	MOVQ b+8(FP), R8
+	MOVQ data_base+16(FP), SI
+	MOVQ data_len+24(FP), DX
+	SHRQ $6, DX
+	SHLQ $6, DX
+	JEQ  done
+	ADDQ SI, DX
+
+	// the first state in X1 and X2, the second in X11 and X12
+	VMOVDQU (DI), X1
+	VMOVDQU 16(DI), X2
+	PSHUFD  $0xb1, X1, X1
+	PSHUFD  $0x1b, X2, X2
+	VMOVDQA X1, X7
+	PALIGNR $0x08, X2, X1
+	PBLENDW $0xf0, X7, X2
+	VMOVDQU (R8), X11
+	VMOVDQU 16(R8), X12
+	PSHUFD  $0xb1, X11, X11
+	PSHUFD  $0x1b, X12, X12
+	VMOVDQA X11, X7
+	PALIGNR $0x08, X12, X11
+	PBLENDW $0xf0, X7, X12
+	VMOVDQU flip<>+0(SB), X8
+	LEAQ    k<>+0(SB), AX
 
 loop:
 	// save the states for addition after the rounds
@@ -213,208 +194,21 @@ loop:
 	CMPQ DX, SI
 	JNE  loop
 
-	LEAVE
-
-done:
-	RET
-
-// SIGMA adds the function σ1 of the words in Y7, which is 0 for 0.
-#define SIGMA(sum) \
-	VPRORD     $17, Y7, Y9; \
-	VPRORD     $19, Y7, Y10; \
-	VPSRLD     $10, Y7, Y7; \
-	VPTERNLOGD $0x96, Y9, Y10, Y7; \
-	VPADDD     Y7, sum, sum
-
-// PUT saves four words of each block's schedule, with the constants added.
-#define PUT(at, words) \
-	VBROADCASTI128 at/2(AX), Y7; \
-	VPADDD         Y7, words, Y7; \
-	VMOVDQU        Y7, at(CX)
-
-// EXPAND saves the oldest of sixteen words, and makes the four that follow in their place (FIPS 180-4, 6.2.2, step 1), of
-// which the last two need the first two. Two blocks are dealt with at once, by ordinary instructions: on some processors
-// those for SHA-256 all want the one unit that the rounds of two states keep busy.
-#define EXPAND(at, oldest, older, newer, newest) \
-	PUT(at, oldest); \
-	VPALIGNR   $0x04, oldest, older, Y7; \
-	VPRORD     $7, Y7, Y9; \
-	VPRORD     $18, Y7, Y10; \
-	VPSRLD     $3, Y7, Y7; \
-	VPTERNLOGD $0x96, Y9, Y10, Y7; \
-	VPADDD     Y7, oldest, oldest; \
-	VPALIGNR   $0x04, newer, newest, Y7; \
-	VPADDD     Y7, oldest, oldest; \
-	VPSRLDQ    $8, newest, Y7; \
-	SIGMA(oldest); \
-	VPSLLDQ    $8, oldest, Y7; \
-	SIGMA(oldest)
-
-// PAIR loads the words of two blocks, each of them in one half of the registers.
-#define PAIR \
-	VMOVDQU     (SI), X3; \
-	VMOVDQU     16(SI), X4; \
-	VMOVDQU     32(SI), X5; \
-	VMOVDQU     48(SI), X6; \
-	VINSERTI128 $1, 64(SI), Y3, Y3; \
-	VINSERTI128 $1, 80(SI), Y4, Y4; \
-	VINSERTI128 $1, 96(SI), Y5, Y5; \
-	VINSERTI128 $1, 112(SI), Y6, Y6; \
-	VPSHUFB     Y8, Y3, Y3; \
-	VPSHUFB     Y8, Y4, Y4; \
-	VPSHUFB     Y8, Y5, Y5; \
-	VPSHUFB     Y8, Y6, Y6; \
-	ADDQ        $0x80, SI
-
-// QUAD are the four rounds whose words were saved at this place.
-#define QUAD(at) \
-	VMOVDQU     at(BX), X0; \
-	SHA256RNDS2 X0, X1, X2; \
-	SHA256RNDS2 X0, X11, X12; \
-	VMOVDQU     at+8(BX), X0; \
-	SHA256RNDS2 X0, X2, X1; \
-	SHA256RNDS2 X0, X12, X11
-
-#define KEEP \
-	VMOVDQA64 X1, X16; \
-	VMOVDQA64 X2, X17; \
-	VMOVDQA64 X11, X18; \
-	VMOVDQA64 X12, X19
-
-#define ADD \
-	VPADDD X16, X1, X1; \
-	VPADDD X17, X2, X2; \
-	VPADDD X18, X11, X11; \
-	VPADDD X19, X12, X12
-
-// func blocksWide(a, b *[8]uint32, data []byte)
-// Requires: AVX512F, AVX512VL, SHA, SSE4.1, SSSE3
-//
-// The schedules of two blocks are saved at CX while the rounds of the two before take theirs from BX.
-TEXT ·blocksWide(SB), $1056-40
-	ENTER
-	VBROADCASTI128 flip<>+0(SB), Y8
-	LEAQ           schedules-1056(SP), BX
-	LEAQ           schedules-528(SP), CX
-
-	PAIR
-	EXPAND(0, Y3, Y4, Y5, Y6)
-	EXPAND(32, Y4, Y5, Y6, Y3)
-	EXPAND(64, Y5, Y6, Y3, Y4)
-	EXPAND(96, Y6, Y3, Y4, Y5)
-	EXPAND(128, Y3, Y4, Y5, Y6)
-	EXPAND(160, Y4, Y5, Y6, Y3)
-	EXPAND(192, Y5, Y6, Y3, Y4)
-	EXPAND(224, Y6, Y3, Y4, Y5)
-	EXPAND(256, Y3, Y4, Y5, Y6)
-	EXPAND(288, Y4, Y5, Y6, Y3)
-	EXPAND(320, Y5, Y6, Y3, Y4)
-	EXPAND(352, Y6, Y3, Y4, Y5)
-	PUT(384, Y3)
-	PUT(416, Y4)
-	PUT(448, Y5)
-	PUT(480, Y6)
-	XCHGQ BX, CX
-	CMPQ  DX, SI
-	JEQ   last
-
-loop:
-	PAIR
-	KEEP
-	EXPAND(0, Y3, Y4, Y5, Y6)
-	QUAD(0)
-	QUAD(32)
-	EXPAND(32, Y4, Y5, Y6, Y3)
-	QUAD(64)
-	QUAD(96)
-	EXPAND(64, Y5, Y6, Y3, Y4)
-	QUAD(128)
-	QUAD(160)
-	EXPAND(96, Y6, Y3, Y4, Y5)
-	QUAD(192)
-	QUAD(224)
-	EXPAND(128, Y3, Y4, Y5, Y6)
-	QUAD(256)
-	QUAD(288)
-	EXPAND(160, Y4, Y5, Y6, Y3)
-	QUAD(320)
-	QUAD(352)
-	EXPAND(192, Y5, Y6, Y3, Y4)
-	QUAD(384)
-	QUAD(416)
-	EXPAND(224, Y6, Y3, Y4, Y5)
-	QUAD(448)
-	QUAD(480)
-	ADD
-	KEEP
-	EXPAND(256, Y3, Y4, Y5, Y6)
-	QUAD(16)
-	QUAD(48)
-	EXPAND(288, Y4, Y5, Y6, Y3)
-	QUAD(80)
-	QUAD(112)
-	EXPAND(320, Y5, Y6, Y3, Y4)
-	QUAD(144)
-	QUAD(176)
-	EXPAND(352, Y6, Y3, Y4, Y5)
-	QUAD(208)
-	QUAD(240)
-	PUT(384, Y3)
-	QUAD(272)
-	QUAD(304)
-	PUT(416, Y4)
-	QUAD(336)
-	QUAD(368)
-	PUT(448, Y5)
-	QUAD(400)
-	QUAD(432)
-	PUT(480, Y6)
-	QUAD(464)
-	QUAD(496)
-	ADD
-	XCHGQ BX, CX
-	CMPQ  DX, SI
-	JNE   loop
-
-last:
-	KEEP
-	QUAD(0)
-	QUAD(32)
-	QUAD(64)
-	QUAD(96)
-	QUAD(128)
-	QUAD(160)
-	QUAD(192)
-	QUAD(224)
-	QUAD(256)
-	QUAD(288)
-	QUAD(320)
-	QUAD(352)
-	QUAD(384)
-	QUAD(416)
-	QUAD(448)
-	QUAD(480)
-	ADD
-	KEEP
-	QUAD(16)
-	QUAD(48)
-	QUAD(80)
-	QUAD(112)
-	QUAD(144)
-	QUAD(176)
-	QUAD(208)
-	QUAD(240)
-	QUAD(272)
-	QUAD(304)
-	QUAD(336)
-	QUAD(368)
-	QUAD(400)
-	QUAD(432)
-	QUAD(464)
-	QUAD(496)
-	ADD
-	VZEROUPPER
-	LEAVE
+	// write the states back in the correct order
+	PSHUFD  $0x1b, X1, X1
+	PSHUFD  $0xb1, X2, X2
+	VMOVDQA X1, X7
+	PBLENDW $0xf0, X2, X1
+	PALIGNR $0x08, X7, X2
+	VMOVDQU X1, (DI)
+	VMOVDQU X2, 16(DI)
+	PSHUFD  $0x1b, X11, X11
+	PSHUFD  $0xb1, X12, X12
+	VMOVDQA X11, X7
+	PBLENDW $0xf0, X12, X11
+	PALIGNR $0x08, X7, X12
+	VMOVDQU X11, (R8)
+	VMOVDQU X12, 16(R8)
 
 done:
 	RET

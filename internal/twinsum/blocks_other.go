@@ -2,4 +2,6 @@
 
 package twinsum
 
-func kernels() []kernel { return nil }
+const twin = false
+
+func blocks(_, _ *[8]uint32, _ []byte) { panic("not on this processor") }

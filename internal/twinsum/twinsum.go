@@ -15,57 +15,34 @@ import (
 // worthwhile is the number of bytes from which on the states are taken out of the hashes and put back.
 const worthwhile = 2 << 10
 
-// kernel takes bytes, a multiple of its size, into both states.
-type kernel struct {
-	take func(a, b *[8]uint32, data []byte)
-	size int
-}
-
-// method is how both are computed on this processor.
-type method struct {
-	kernel kernel // none where it has no instructions for that
-	costly bool
-}
-
-// fastest is the method that takes the least time for a few bytes.
-var fastest = sync.OnceValue(func() method {
+// Costly tells whether Write takes much longer than adding the bytes to one of them, on this processor.
+var Costly = sync.OnceValue(func() bool {
 	data := make([]byte, 64<<10)
-	var state [2][8]uint32
-	h := sha256.New()
-	one, both := least(func() { h.Write(data) }), time.Duration(math.MaxInt64)
-	m := method{costly: true}
-	for _, k := range kernels() {
-		if took := least(func() { k.take(&state[0], &state[1], data) }); took < both {
-			m, both = method{kernel: k, costly: took > one+one/4}, took
-		}
-	}
-	return m
-})
-
-func least(do func()) time.Duration {
-	took := time.Duration(math.MaxInt64)
+	a, b := sha256.New(), sha256.New()
+	one, both := time.Duration(math.MaxInt64), time.Duration(math.MaxInt64)
 	for range 4 {
 		begin := time.Now()
-		do()
-		took = min(took, time.Since(begin))
+		a.Write(data)
+		between := time.Now()
+		Write(a, b, data)
+		one, both = min(one, between.Sub(begin)), min(both, time.Since(between))
+		b.Reset()
+		a.Reset()
 	}
-	return took
-}
-
-// Costly tells whether Write takes much longer than adding the bytes to one of them, on this processor.
-func Costly() bool { return fastest().costly }
+	return both > one+one/4
+})
 
 // Write adds data to both, which must be of crypto/sha256.New.
 func Write(a, b hash.Hash, data []byte) {
-	if k := fastest().kernel; k.take != nil && len(data) >= worthwhile {
-		data = k.write(a, b, data)
+	if twin && len(data) >= worthwhile {
+		data = writeBlocks(a, b, data)
 	}
 	a.Write(data)
 	b.Write(data)
 }
 
-// write adds what it can of data, and returns what is left.
-func (k kernel) write(a, b hash.Hash, data []byte) (rest []byte) {
+// writeBlocks adds what it can of data, and returns what is left.
+func writeBlocks(a, b hash.Hash, data []byte) (rest []byte) {
 	x, okA := stateOf(a)
 	y, okB := stateOf(b)
 	if !okA || !okB || x.pending() != y.pending() {
@@ -82,9 +59,9 @@ func (k kernel) write(a, b hash.Hash, data []byte) (rest []byte) {
 			return data
 		}
 	}
-	whole := data[:len(data)/k.size*k.size]
+	whole := data[:len(data)/blockSize*blockSize]
 	h, i := x.words(), y.words()
-	k.take(&h, &i, whole)
+	blocks(&h, &i, whole)
 	if x.put(a, h, len(whole)) && y.put(b, i, len(whole)) {
 		return data[len(whole):]
 	}

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"hash"
 	"math/rand/v2"
-	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -37,37 +36,16 @@ func TestSumsAreThoseOfSHA256(t *testing.T) {
 	}
 }
 
-// Every way of this processor is tried, whichever is the fastest.
-func TestKernels(t *testing.T) {
-	all := kernels()
-	if len(all) == 0 {
+func TestTwinIsUsedWhereItCanBe(t *testing.T) {
+	if !twin {
 		t.Skip("this processor has no instructions for SHA-256, or is of another kind")
 	}
-	require.NotNil(t, fastest().kernel.take)
-	r := rand.New(rand.NewPCG(3, 4))
-	for i, k := range all {
-		for whole := range 40 {
-			begun := r.IntN(blockSize)
-			a, b, wantA, wantB := sha256.New(), sha256.New(), sha256.New(), sha256.New()
-			for _, h := range []hash.Hash{a, wantA} {
-				h.Write(make([]byte, begun))
-			}
-			for _, h := range []hash.Hash{b, wantB} {
-				h.Write(make([]byte, blockSize+begun))
-			}
-			data := random(r, blockSize+whole*blockSize+r.IntN(blockSize))
-			wantA.Write(data)
-			wantB.Write(data)
-			rest := k.write(a, b, data)
-			require.Less(t, len(rest), k.size, "kernel %d", i)
-			a.Write(rest)
-			b.Write(rest)
-			require.Equal(t, wantA.Sum(nil), a.Sum(nil), "kernel %d", i)
-			require.Equal(t, wantB.Sum(nil), b.Sum(nil), "kernel %d", i)
-			b.Write([]byte("x"))
-			require.Len(t, k.write(a, b, data), len(data), "at another place of a block")
-		}
-	}
+	a, b := sha256.New(), sha256.New()
+	a.Write([]byte("x"))
+	b.Write(make([]byte, 65))
+	require.Len(t, writeBlocks(a, b, make([]byte, worthwhile)), 1)
+	b.Write([]byte("x"))
+	require.Len(t, writeBlocks(a, b, make([]byte, worthwhile)), worthwhile)
 }
 
 func random(r *rand.Rand, n int) []byte {
@@ -78,16 +56,12 @@ func random(r *rand.Rand, n int) []byte {
 	return data
 }
 
-func BenchmarkKernels(b *testing.B) {
-	for i, k := range kernels() {
-		b.Run(strconv.Itoa(i), func(b *testing.B) {
-			data := make([]byte, 1<<19)
-			b.SetBytes(int64(len(data)))
-			x, y := sha256.New(), sha256.New()
-			for b.Loop() {
-				k.write(x, y, data)
-			}
-		})
+func BenchmarkWrite(b *testing.B) {
+	data := make([]byte, 1<<19)
+	b.SetBytes(int64(len(data)))
+	x, y := sha256.New(), sha256.New()
+	for b.Loop() {
+		Write(x, y, data)
 	}
 }
 
