@@ -3,36 +3,24 @@ package bundle
 import (
 	"crypto/sha256"
 	"hash"
-	"math"
 	"runtime"
 	"sync"
-	"sync/atomic"
 
 	"github.com/bundlewatch/bundlewatch/internal/twinsum"
 )
 
 const viewsInQueue = 64
 
-// tolerable is the number of views by which the digest of the archive may lag behind before those of entries are left to
-// another core: half of the blocks, of which each gives two, or no number where two digests take little longer than one.
-func tolerable() int {
-	if twinsum.Costly() {
-		return maxBlocks
-	}
-	return math.MaxInt
-}
-
 // digests are those of an archive, of its entries, and of its parts. The archive's is what all else waits for.
 type digests struct {
 	archive hash.Hash
 	parts   *partSums // nil when nobody asked for them
 
-	tolerable int // views
-	progress  Progress
+	apart    bool // those of entries are left to another core
+	progress Progress
 	// views are for the digest of the archive, toParts for those of the parts. toEntries are views that were added to the
-	// digest of the archive and not yet to that of their entry; late is how many there are.
+	// digest of the archive, and not to that of their entry.
 	views, toEntries, toParts chan view
-	late                      atomic.Int64
 	running                   sync.WaitGroup
 }
 
@@ -54,8 +42,8 @@ func (v view) done() {
 	}
 }
 
-func newDigests(partSize int64, tolerable int, progress Progress) *digests {
-	d := &digests{archive: sha256.New(), tolerable: tolerable, progress: progress, views: make(chan view, viewsInQueue),
+func newDigests(partSize int64, apart bool, progress Progress) *digests {
+	d := &digests{archive: sha256.New(), apart: apart, progress: progress, views: make(chan view, viewsInQueue),
 		toEntries: make(chan view, viewsInQueue)}
 	d.running.Go(d.digest)
 	d.running.Go(d.digestEntries)
@@ -108,8 +96,7 @@ func (d *digests) digest() {
 	defer runtime.UnlockOSThread()
 	defer close(d.toEntries)
 	for v := range d.views {
-		late := d.late.Load() > 0 || v.entry != nil && len(d.views) >= d.tolerable
-		if late || v.entry == nil {
+		if d.apart || v.entry == nil {
 			d.archive.Write(v.data)
 		} else {
 			twinsum.Write(d.archive, v.entry, v.data)
@@ -117,8 +104,7 @@ func (d *digests) digest() {
 		if d.progress != nil && len(v.data) > 0 {
 			d.progress(int64(len(v.data)))
 		}
-		if late {
-			d.late.Add(1)
+		if d.apart {
 			d.toEntries <- v
 		} else {
 			v.done()
@@ -132,7 +118,6 @@ func (d *digests) digestEntries() {
 			v.entry.Write(v.data)
 		}
 		v.done()
-		d.late.Add(-1)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/bundlewatch/bundlewatch/internal/archivefile"
+	"github.com/bundlewatch/bundlewatch/internal/twinsum"
 )
 
 const (
@@ -62,7 +63,7 @@ func newOutput(ctx context.Context, path string, size, partSize int64, progress 
 	if err != nil {
 		return nil, err
 	}
-	o := &output{digests: newDigests(partSize, tolerable(), progress), file: file, free: make(chan *block, maxBlocks),
+	o := &output{digests: newDigests(partSize, !twinsum.Cheaper(), progress), file: file, free: make(chan *block, maxBlocks),
 		full: make(chan *block, maxBlocks)}
 	o.ctx, o.stop = context.WithCancelCause(ctx)
 	for range writers {

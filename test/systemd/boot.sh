@@ -145,10 +145,24 @@ test_sandbox() {
   ! can_write /etc || fail "the service could write into /etc"
   can_write "$artifacts" || fail "the service cannot write into its artifact directory"
   [ "$(inside readlink "/proc/$pid/ns/net")" != "$(inside readlink /proc/1/ns/net)" ] || fail "the service has a network"
-  [ "$(show IOSchedulingClass):$(show CPUWeight):$(show Nice)" = 3:20:10 ] ||
+  [ "$(show IOSchedulingClass):$(show CPUWeight):$(show Nice)" = 3:5:10 ] ||
     fail "I/O class, CPU weight and niceness are $(show IOSchedulingClass), $(show CPUWeight), $(show Nice)"
+  weighs_against_slices "$pid"
   inside ionice -p "$pid" | says idle || fail "its I/O class is $(inside ionice -p "$pid")"
   echo "sandbox: two capabilities, no network, idle I/O, nothing writable but $artifacts"
+}
+
+# Weights count among the children of one cgroup: what people and services train in are user.slice and system.slice.
+weighs_against_slices() { # weighs_against_slices PID
+  local group weights
+  group=$(inside sed -n 's/^0:://p' "/proc/$1/cgroup")
+  [ "${group%/*}" = "$(inside sed -n 's,^0::\(.*\)/init\.scope$,\1,p' /proc/1/cgroup)" ] || fail "its cgroup is $group, which is none beside the slices"
+  if ! inside test -e "/sys/fs/cgroup$group/cpu.weight"; then
+    echo "SKIP: weights of cgroups: the machine has no CPU controller"
+    return
+  fi
+  weights=$(inside cat "/sys/fs/cgroup$group/cpu.weight" "/sys/fs/cgroup${group%/*}/system.slice/cpu.weight" | paste -sd :)
+  [ "$weights" = 5:100 ] || fail "its weight and that of system.slice are $weights"
 }
 
 journal() { # journal PRIORITY: what the service itself logged with it
