@@ -1,10 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -19,15 +21,15 @@ const (
 )
 
 // victim shows what a data loader, whose data set takes 60 % of the memory, notices of a neighbour that packs
-// checkpoints which are not in the page cache. Both run in one control group; the neighbour with the priorities of
-// the systemd unit.
+// checkpoints which are not in the page cache. Both share the memory of one control group; the neighbour has the priorities
+// and the CPU weight of the systemd unit.
 func (b *bench) victim() error {
-	enter, remove, err := memoryGroup(victimMemory)
+	groups, err := makeGroups(victimMemory)
 	if err != nil {
-		b.printf("\nNo control group for the data loader: %v.\n", err)
+		b.printf("\nNo control groups for the data loader and its neighbour: %v.\n", err)
 		return nil
 	}
-	defer remove()
+	defer groups.remove()
 	dir := filepath.Join(b.dir, "victim")
 	if err := os.MkdirAll(filepath.Join(dir, "runs"), 0o755); err != nil {
 		return err
@@ -45,7 +47,7 @@ func (b *bench) victim() error {
 		{"beside cp", `cp "$@" out && sync out/*`},
 		{"beside Python zipfile", fmt.Sprintf(pythonZip, "ZIP_STORED")},
 	} {
-		rate, cached, err := b.load(dir, data, enter, neighbour.command)
+		rate, cached, err := b.load(dir, data, groups, neighbour.command)
 		if err != nil {
 			return fmt.Errorf("%s: %w", neighbour.name, err)
 		}
@@ -59,7 +61,7 @@ func (b *bench) victim() error {
 
 // load reads the data in a loop while the neighbour packs one cold pair after the other. It returns the bytes per
 // second and the share of the data that is cached at the end.
-func (b *bench) load(dir, data, enter, neighbour string) (rate, cached float64, err error) {
+func (b *bench) load(dir, data string, groups *controlGroups, neighbour string) (rate, cached float64, err error) {
 	d := dataset{bare, 256 << 20}
 	if err := d.write(dir); err != nil {
 		return 0, 0, err
@@ -67,7 +69,7 @@ func (b *bench) load(dir, data, enter, neighbour string) (rate, cached float64, 
 	stop := filepath.Join(dir, "stop")
 	_ = os.Remove(stop)
 	// dd drops the pages of the sources, so that each pair is read from the disk.
-	script := enter + ` && renice -n 10 $$ >/dev/null && ionice -c 3 -p $$; while ! [ -e stop ]; do rm -rf out; mkdir out
+	script := groups.neighbour + ` && renice -n 10 $$ >/dev/null && ionice -c 3 -p $$; while ! [ -e stop ]; do rm -rf out; mkdir out
 		for f in "$@"; do dd if="$f" iflag=nocache count=0 status=none; done
 		` + neighbour + `; done`
 	cmd := exec.Command("sh", append([]string{"-c", script, "sh"}, d.sources()...)...)
@@ -76,7 +78,7 @@ func (b *bench) load(dir, data, enter, neighbour string) (rate, cached float64, 
 	if err := cmd.Start(); err != nil {
 		return 0, 0, err
 	}
-	loader := exec.Command("sh", "-c", enter+` && exec "$BENCH" read-loop "$1" "$2"`, "sh", data, strconv.Itoa(int(victimTime.Seconds())))
+	loader := exec.Command("sh", "-c", groups.loader+` && exec "$BENCH" read-loop "$1" "$2"`, "sh", data, strconv.Itoa(int(victimTime.Seconds())))
 	loader.Env = append(os.Environ(), "BENCH="+b.self)
 	out, err := loader.Output()
 	if err != nil {
@@ -159,19 +161,64 @@ func residentShare(path string) float64 {
 	return float64(st.Cache) * float64(os.Getpagesize()) / float64(info.Size())
 }
 
-// memoryGroup makes a control group with so much memory and returns the shell command that enters it.
-func memoryGroup(limit int64) (enter string, remove func(), err error) {
+// weight is the CPUWeight of the systemd unit, where everybody else has 100.
+const weight = 5
+
+// controlGroups are those of the data loader and of its neighbour.
+type controlGroups struct {
+	loader, neighbour string   // shell commands that enter them
+	made              []string // outermost first
+}
+
+// makeGroups makes two groups that share so much memory in bytes.
+func makeGroups(memory int64) (*controlGroups, error) {
+	g := new(controlGroups)
 	name := fmt.Sprintf(victimGroup, os.Getpid())
-	for _, version := range []struct{ dir, limit string }{{"/sys/fs/cgroup/memory", "memory.limit_in_bytes"}, {"/sys/fs/cgroup", "memory.max"}} {
-		group := filepath.Join(version.dir, name)
-		if err = os.Mkdir(group, 0o755); err != nil {
-			continue
-		}
-		if err = os.WriteFile(filepath.Join(group, version.limit), strconv.AppendInt(nil, limit, 10), 0o644); err != nil {
-			_ = os.Remove(group)
-			continue
-		}
-		return "echo $$ >" + group + "/cgroup.procs", func() { _ = os.Remove(group) }, nil
+	lay := g.makeUnified
+	if _, err := os.Stat("/sys/fs/cgroup/memory"); err == nil {
+		lay = g.makeSeparate
 	}
-	return "", nil, err
+	if err := lay(name, memory); err != nil {
+		g.remove()
+		return nil, err
+	}
+	return g, nil
+}
+
+// makeUnified makes them where all controllers have one hierarchy (cgroup v2).
+func (g *controlGroups) makeUnified(name string, memory int64) error {
+	const root = "/sys/fs/cgroup"
+	both := filepath.Join(root, name)
+	loader, neighbour := filepath.Join(both, "loader"), filepath.Join(both, "neighbour")
+	g.loader, g.neighbour = enter(loader), enter(neighbour)
+	return errors.Join(
+		set(root, "cgroup.subtree_control", "+memory +cpu"),
+		g.mkdir(both), set(both, "memory.max", memory), set(both, "cgroup.subtree_control", "+cpu"),
+		g.mkdir(loader), g.mkdir(neighbour), set(neighbour, "cpu.weight", weight))
+}
+
+// makeSeparate makes them where each controller has a hierarchy of its own (cgroup v1), in which the weight 100 is 1024.
+func (g *controlGroups) makeSeparate(name string, memory int64) error {
+	both, neighbour := filepath.Join("/sys/fs/cgroup/memory", name), filepath.Join("/sys/fs/cgroup/cpu", name)
+	g.loader, g.neighbour = enter(both), enter(both)+" && "+enter(neighbour)
+	return errors.Join(
+		g.mkdir(both), set(both, "memory.limit_in_bytes", memory),
+		g.mkdir(neighbour), set(neighbour, "cpu.shares", 1024*weight/100))
+}
+
+func (g *controlGroups) mkdir(dir string) error {
+	g.made = append(g.made, dir)
+	return os.Mkdir(dir, 0o755)
+}
+
+func set(group, key string, value any) error {
+	return os.WriteFile(filepath.Join(group, key), fmt.Append(nil, value), 0o644)
+}
+
+func enter(group string) string { return "echo $$ >" + group + "/cgroup.procs" }
+
+func (g *controlGroups) remove() {
+	for _, dir := range slices.Backward(g.made) {
+		_ = os.Remove(dir)
+	}
 }
