@@ -39,10 +39,11 @@ type Writer struct {
 // process in a container.
 func (w Writer) Dir() string { return w.cwd }
 
-// process is one process, also after its id was used anew.
+// process is one process, also after its id was used anew, as long as it runs one program.
 type process struct {
 	pid     int
 	started string // in ticks since the boot
+	name    string // which another program brings with it, as after a shell's exec
 }
 
 // Allowed are the names of the environment that are recorded. A name is here for an id that says which job it was; none of them is
@@ -66,8 +67,8 @@ var (
 // identify returns which process has a pid now, and its parent.
 func identify(proc string, pid int) (p process, parent int, ok bool) {
 	stat := attribute(filepath.Join(proc, strconv.Itoa(pid)), "stat")
-	end := strings.LastIndexByte(stat, ')') // the name before may hold anything
-	if end < 0 {
+	begin, end := strings.IndexByte(stat, '('), strings.LastIndexByte(stat, ')') // the name between them may hold anything
+	if begin < 0 || end < begin {
 		return process{}, 0, false
 	}
 	fields := strings.Fields(stat[end+1:])
@@ -75,14 +76,13 @@ func identify(proc string, pid int) (p process, parent int, ok bool) {
 		return process{}, 0, false
 	}
 	parent, _ = strconv.Atoi(fields[1])
-	return process{pid, fields[19]}, parent, true
+	return process{pid, fields[19], stat[begin+1 : end]}, parent, true
 }
 
 // describe tells what can be seen of a process: what may not be read is absent.
 func describe(proc string, p process, parent int) Writer {
 	dir := filepath.Join(proc, strconv.Itoa(p.pid))
-	w := Writer{PID: p.pid, id: p, parent: parent}
-	w.Command = Clip(attribute(dir, "comm"))
+	w := Writer{PID: p.pid, Command: Clip(p.name), id: p, parent: parent}
 	if exe, err := os.Readlink(filepath.Join(dir, "exe")); err == nil {
 		w.Exe = Clip(exe)
 	}

@@ -24,8 +24,7 @@ func fakeProcess(t *testing.T, proc string, pid, parent int, files map[string]st
 	for _, sub := range []string{"fd", "fdinfo"} {
 		require.NoError(t, os.MkdirAll(filepath.Join(dir, sub), 0o755))
 	}
-	stat := fmt.Sprintf("%d (a ) name) S %d%s 4711%s", pid, parent, strings.Repeat(" 1", 17), strings.Repeat(" 1", 20))
-	for name, text := range map[string]string{"stat": stat, "comm": "python\n", "status": "Name:\tpython\nUid:\t1\t4294967294\t3\t4\n", "environ": "", "cgroup": "0::/\n"} {
+	for name, text := range map[string]string{"stat": statOf(pid, parent, "python"), "status": "Name:\tpython\nUid:\t1\t4294967294\t3\t4\n", "environ": "", "cgroup": "0::/\n"} {
 		if text, ok := files[name]; ok {
 			require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
 			continue
@@ -33,6 +32,10 @@ func fakeProcess(t *testing.T, proc string, pid, parent int, files map[string]st
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
 	}
 	return dir
+}
+
+func statOf(pid, parent int, name string) string {
+	return fmt.Sprintf("%d (%s) S %d%s 4711%s", pid, name, parent, strings.Repeat(" 1", 17), strings.Repeat(" 1", 20))
 }
 
 // fakeOpen gives a process an open file.
@@ -60,16 +63,16 @@ func TestDescribe(t *testing.T) {
 		"environ": "SLURM_JOB_ID=42\x00SLURM_JOB_NAME=a\nb\xff\x00AWS_SECRET_ACCESS_KEY=secret1\x00WANDB_API_KEY=secret2\x00SLURM_JOB_ID_TOKEN=secret3\x00" +
 			"slurm_job_id=43\x00NOTHING\x00RANK=\x00POD_NAME=" + strings.Repeat("x", 5000) + "\x00HF_TOKEN=secret4",
 		"cgroup": "3:cpu:/short\n0::" + pod + id + ".scope\n",
-		"comm":   "py\x1b[31mthon\n",
+		"stat":   statOf(100, 1, "py\x1b[3) on"),
 	})
 	require.NoError(t, os.Symlink("/usr/bin/python3.11 (deleted)", filepath.Join(dir, "exe")))
 	require.NoError(t, os.Symlink("/home/me/project", filepath.Join(dir, "cwd")))
 	p, parent, ok := identify(proc, 100)
 	require.True(t, ok)
-	require.Equal(t, process{100, "4711"}, p)
+	require.Equal(t, process{100, "4711", "py\x1b[3) on"}, p)
 	w := describe(proc, p, parent)
 	require.Equal(t, Writer{PID: 100, id: p, parent: 1, Cwd: "/home/me/project", Exe: "/usr/bin/python3.11 (deleted)",
-		Command: "py?[31mthon", UID: 4294967294, Cgroup: Clip(pod + id + ".scope"),
+		Command: "py?[3) on", UID: 4294967294, Cgroup: Clip(pod + id + ".scope"),
 		Environment: map[string]string{"SLURM_JOB_ID": "42", "SLURM_JOB_NAME": "a?b?", "RANK": "", "POD_NAME": strings.Repeat("x", maxText) + "…"},
 		PodUID:      "12345678-9abc-def0-1234-56789abcdef0", ContainerID: id}, w)
 	require.NotContains(t, fmt.Sprintf("%+v", w), "secret")
@@ -142,6 +145,25 @@ func TestWitness(t *testing.T) {
 
 	require.NoError(t, os.RemoveAll(other))
 	require.Empty(t, saw(nil, root+"/r10"), "the process ended")
+}
+
+// A process that runs another program, as a shell that was told to exec, is described anew.
+func TestWriterThatRunsAnotherProgram(t *testing.T) {
+	proc, root := t.TempDir(), t.TempDir()
+	member := fileAt(t, root+"/m/last.ckpt")
+	dir := fakeProcess(t, proc, 100, 1, map[string]string{"stat": statOf(100, 1, "sh")})
+	fakeOpen(t, dir, 3, member.Path, "0100001")
+	w := NewWitness(proc)
+	defer w.Close()
+	command := func() string {
+		w.See(member, false)
+		all := w.Writers(t.Context(), []File{member}, root, "")
+		require.Less(t, len(all), 2)
+		return append(all, Writer{})[0].Command
+	}
+	require.Eventually(t, func() bool { return command() == "sh" }, time.Minute, 10*time.Millisecond)
+	fakeProcess(t, proc, 100, 1, nil)
+	require.Eventually(t, func() bool { return command() == "python" }, time.Minute, 10*time.Millisecond)
 }
 
 // A scan that ends for want of time goes on behind the process where it ended.

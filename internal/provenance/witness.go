@@ -360,7 +360,7 @@ func (w *Witness) meet(pid int) (Writer, bool) {
 	}
 	for other := range w.known {
 		if now, _, ok := identify(w.proc, other.pid); !ok || now != other {
-			delete(w.known, other) // it ended
+			delete(w.known, other) // it ended, or runs another program
 		}
 	}
 	p := describe(w.proc, id, parent)
@@ -379,7 +379,9 @@ func (w *Witness) note(f File, p Writer) {
 		}
 		w.order = append(w.order, f)
 	}
-	if len(w.writers[f]) < maxWriters {
+	if i := slices.IndexFunc(w.writers[f], func(o Writer) bool { return o.PID == p.PID }); i >= 0 {
+		w.writers[f][i] = p // it may run another program by now
+	} else if len(w.writers[f]) < maxWriters {
 		w.writers[f] = append(w.writers[f], p)
 	}
 }
