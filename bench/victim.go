@@ -21,8 +21,8 @@ const (
 )
 
 // victim shows what a data loader, whose data set takes 60 % of the memory, notices of a neighbour that packs
-// checkpoints which are not in the page cache. Both share the memory of one control group; the neighbour has the priorities
-// and the CPU weight of the systemd unit.
+// checkpoints which are not in the page cache. Both share the memory of one control group; the neighbour has the priorities,
+// the CPU weight and the number of processors of the systemd unit.
 func (b *bench) victim() error {
 	groups, err := makeGroups(victimMemory)
 	if err != nil {
@@ -43,7 +43,8 @@ func (b *bench) victim() error {
 	alone := 0.0
 	for _, neighbour := range []struct{ name, command string }{
 		{"alone", "sleep 1"},
-		{"beside bundlewatch once", `"$BUNDLEWATCH" once --config bare.toml >/dev/null`},
+		{"beside bundlewatch once", `GOMAXPROCS=1 "$BUNDLEWATCH" once --config bare.toml >/dev/null`},
+		{"beside bundlewatch once, on all processors", `"$BUNDLEWATCH" once --config bare.toml >/dev/null`},
 		{"beside cp", `cp "$@" out && sync out/*`},
 		{"beside Python zipfile", fmt.Sprintf(pythonZip, "ZIP_STORED")},
 	} {
