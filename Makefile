@@ -69,10 +69,10 @@ SOAK ?= 10m
 soak:
 	BUNDLEWATCH_SLOW=1 SOAK=$(SOAK) go test -count=1 -timeout 60m -v ./test/soak
 
-# Interrupts the daemon at every single system call, where `slow` takes every twelfth. With
-# BUNDLEWATCH_WRITE=1 it writes the table of docs/reliability.md.
+# Interrupts the daemon and the moving of strays at every single system call, where `slow` takes every twelfth and every third.
+# With BUNDLEWATCH_WRITE=1 it writes the table of docs/reliability.md.
 crash:
-	BUNDLEWATCH_SLOW=1 BUNDLEWATCH_STRIDE=1 go test -count=1 -timeout 40m $(TESTFLAGS) -run 'Every|Table' ./test/fault
+	BUNDLEWATCH_SLOW=1 BUNDLEWATCH_STRIDE=1 go test -count=1 -timeout 40m $(TESTFLAGS) -run 'Every|Table' ./test/fault ./test/tidy
 
 # Loads bundles with real PyTorch; see test/interop/run.sh for what it needs and installs.
 interop:

@@ -48,13 +48,13 @@ func (x *nth) next(c tracer.Call) tracer.Reaction {
 func kill(tracer.Call) tracer.Reaction { return tracer.Reaction{Kill: true} }
 
 // eachCall makes the scenery, runs the program with a reaction at the n-th call, and judges; for every n, or, where
-// there are many calls and every is not set, for every third.
+// every is not set and the environment does not ask for all, for every third.
 func (b *bench) eachCall(every bool, only []string, react func(tracer.Call) tracer.Reaction, prepare func(), judge func(about string, r program.Result), args ...string) {
 	b.Helper()
 	counts := make(map[string]int)
-	step := 1
-	if b.many && !every {
-		step = 3
+	step := 3
+	if every || os.Getenv("BUNDLEWATCH_STRIDE") == "1" {
+		step = 1
 	}
 	for n := 1; ; n += step {
 		b.begin()
