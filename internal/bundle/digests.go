@@ -16,10 +16,9 @@ type digests struct {
 	archive hash.Hash
 	parts   *partSums // nil when nobody asked for them
 
-	apart    bool // those of entries are left to another core
 	progress Progress
 	// views are for the digest of the archive, toParts for those of the parts. toEntries are views that were added to the
-	// digest of the archive, and not to that of their entry.
+	// digest of the archive, and not to that of their entry, which is left to another core; nil where both are done at once.
 	views, toEntries, toParts chan view
 	running                   sync.WaitGroup
 }
@@ -43,10 +42,12 @@ func (v view) done() {
 }
 
 func newDigests(partSize int64, apart bool, progress Progress) *digests {
-	d := &digests{archive: sha256.New(), apart: apart, progress: progress, views: make(chan view, viewsInQueue),
-		toEntries: make(chan view, viewsInQueue)}
+	d := &digests{archive: sha256.New(), progress: progress, views: make(chan view, viewsInQueue)}
+	if apart {
+		d.toEntries = make(chan view, viewsInQueue)
+		d.running.Go(d.digestEntries)
+	}
 	d.running.Go(d.digest)
-	d.running.Go(d.digestEntries)
 	if partSize > 0 {
 		d.parts, d.toParts = newPartSums(partSize), make(chan view, viewsInQueue)
 		d.running.Go(d.digestParts)
@@ -94,9 +95,12 @@ func (d *digests) finish() {
 func (d *digests) digest() {
 	runtime.LockOSThread() // on one core, as far as the kernel lets it: everything waits for this
 	defer runtime.UnlockOSThread()
-	defer close(d.toEntries)
+	apart := d.toEntries != nil
+	if apart {
+		defer close(d.toEntries)
+	}
 	for v := range d.views {
-		if d.apart || v.entry == nil {
+		if apart || v.entry == nil {
 			d.archive.Write(v.data)
 		} else {
 			twinsum.Write(d.archive, v.entry, v.data)
@@ -104,7 +108,7 @@ func (d *digests) digest() {
 		if d.progress != nil && len(v.data) > 0 {
 			d.progress(int64(len(v.data)))
 		}
-		if d.apart {
+		if apart {
 			d.toEntries <- v
 		} else {
 			v.done()
