@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/bundlewatch/bundlewatch/test/internal/tracer"
 )
 
 // page is where the tables are.
@@ -44,13 +46,8 @@ var (
 		killDaemon, enospcDaemon, eioDaemon, edquotDaemon, erofsDaemon, halfDaemon}
 )
 
-// stride is how many calls lie between two points at which the daemon is interrupted: 1 for all of them.
-func stride() int {
-	if n, err := strconv.Atoi(os.Getenv("BUNDLEWATCH_STRIDE")); err == nil && n > 0 {
-		return n
-	}
-	return 12
-}
+// stride is how many calls lie between two points at which the daemon is interrupted.
+func stride() int { return tracer.Stride(12) }
 
 // record wants nothing to have gone wrong, and the page to say what was found; with BUNDLEWATCH_WRITE
 // it writes the page.

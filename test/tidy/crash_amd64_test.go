@@ -52,8 +52,8 @@ func kill(tracer.Call) tracer.Reaction { return tracer.Reaction{Kill: true} }
 func (b *bench) eachCall(every bool, only []string, react func(tracer.Call) tracer.Reaction, prepare func(), judge func(about string, r program.Result), args ...string) {
 	b.Helper()
 	counts := make(map[string]int)
-	step := 3
-	if every || os.Getenv("BUNDLEWATCH_STRIDE") == "1" {
+	step := tracer.Stride(3)
+	if every {
 		step = 1
 	}
 	for n := 1; ; n += step {
