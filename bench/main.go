@@ -26,8 +26,8 @@ func main() {
 	if len(os.Args) == 6 && os.Args[1] == "data" {
 		exit(writeOne(os.Args[2:]))
 	}
-	if len(os.Args) == 4 && os.Args[1] == "read-loop" {
-		exit(readLoop(os.Args[2], os.Args[3]))
+	if len(os.Args) == 5 && os.Args[1] == "read-loop" {
+		exit(readLoop(os.Args[2], os.Args[3], os.Args[4]))
 	}
 	if len(os.Args) == 5 && os.Args[1] == "checkpoints" {
 		exit(makeCheckpoints(os.Args[2:]))

@@ -3,11 +3,13 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -16,13 +18,24 @@ import (
 const (
 	victimMemory = 2 << 30                // of the group that the data loader and its neighbour share
 	victimData   = victimMemory / 10 * 6  // what the loader reads again and again
-	victimTime   = 20 * time.Second       // of each measurement
+	victimTime   = time.Second            // of each measurement
+	victimTimes  = 6                      // measurements with a neighbour, for each run
 	victimGroup  = "bundlewatch-bench-%d" // control group, by pid
 )
 
+// neighbours are what the loader is measured beside; the first is nobody.
+var neighbours = []struct{ name, command string }{
+	{"nobody", "sleep 1"},
+	{"bundlewatch", `"$BUNDLEWATCH" once --config quiet.toml >/dev/null`},
+	{"bundlewatch without a limit", `"$BUNDLEWATCH" once --config bare.toml >/dev/null`},
+	{"sha256sum", `sha256sum "$@" >/dev/null`},
+	{"cp", `cp "$@" out && sync out/*`},
+	{"Python zipfile", fmt.Sprintf(pythonZip, "ZIP_STORED")},
+}
+
 // victim shows what a data loader, whose data set takes 60 % of the memory, notices of a neighbour that packs
-// checkpoints which are not in the page cache. Both share the memory of one control group; the neighbour has the priorities,
-// the CPU weight and the number of processors of the systemd unit.
+// checkpoints which are not in the page cache. Both share the memory of one control group; the neighbour has the priorities
+// and the CPU weight of the systemd unit.
 func (b *bench) victim() error {
 	groups, err := makeGroups(victimMemory)
 	if err != nil {
@@ -39,66 +52,83 @@ func (b *bench) victim() error {
 	if err := writeZeros(data, victimData); err != nil {
 		return err
 	}
-	b.printf("\n| a data loader with a data set of 60 %% of the memory | throughput | alone = 1 | of its data cached at the end |\n|---|---:|---:|---:|\n")
-	alone := 0.0
-	for _, neighbour := range []struct{ name, command string }{
-		{"alone", "sleep 1"},
-		{"beside bundlewatch once", `GOMAXPROCS=1 "$BUNDLEWATCH" once --config bare.toml >/dev/null`},
-		{"beside bundlewatch once, on all processors", `"$BUNDLEWATCH" once --config bare.toml >/dev/null`},
-		{"beside cp", `cp "$@" out && sync out/*`},
-		{"beside Python zipfile", fmt.Sprintf(pythonZip, "ZIP_STORED")},
-	} {
-		rate, cached, err := b.load(dir, data, groups, neighbour.command)
+	pair := dataset{bare, 256 << 20}
+	if err := pair.write(dir); err != nil {
+		return err
+	}
+	if err := quieten(dir, pair.kind); err != nil {
+		return err
+	}
+	b.printf("\n| a data loader with a data set of 60 %% of the memory | throughput | of that while it is stopped | of its data cached at the end |\n|---|---:|---:|---:|\n")
+	for _, n := range neighbours {
+		loaded, err := b.load(dir, data, groups, pair.sources(), n.command)
 		if err != nil {
-			return fmt.Errorf("%s: %w", neighbour.name, err)
+			return fmt.Errorf("beside %s: %w", n.name, err)
 		}
-		if alone == 0 {
-			alone = rate
-		}
-		b.printf("| %s | %.0f MiB/s | %.2f | %.0f %% |\n", neighbour.name, rate/(1<<20), rate/alone, 100*cached)
+		b.printf("| beside %s | %.0f MiB/s | %.2f | %.0f %% |\n", n.name, loaded.rate/(1<<20), loaded.ofAlone, 100*loaded.cached)
 	}
 	return nil
 }
 
-// load reads the data in a loop while the neighbour packs one cold pair after the other. It returns the bytes per
-// second and the share of the data that is cached at the end.
-func (b *bench) load(dir, data string, groups *controlGroups, neighbour string) (rate, cached float64, err error) {
-	d := dataset{bare, 256 << 20}
-	if err := d.write(dir); err != nil {
-		return 0, 0, err
+// usualCPU is how much the daemon takes while it packs.
+const usualCPU = "[limits]\ncpu = \"40%\"\n"
+
+// quieten writes quiet.toml, which limits once as the daemon is by itself.
+func quieten(dir, kind string) error {
+	config, err := os.ReadFile(filepath.Join(dir, kind+".toml"))
+	if err != nil {
+		return err
 	}
+	return os.WriteFile(filepath.Join(dir, "quiet.toml"), append([]byte(usualCPU), config...), 0o644)
+}
+
+// loaded is what the data loader reached.
+type loaded struct {
+	rate    float64 // bytes per second beside its neighbour, the median of all times
+	ofAlone float64 // of its rate just before, while the neighbour was stopped: again the median
+	cached  float64 // share of its data that is in the page cache at the end
+}
+
+// load reads the data in a loop while the neighbour packs one cold pair after the other.
+func (b *bench) load(dir, data string, groups *controlGroups, sources []string, neighbour string) (l loaded, err error) {
 	stop := filepath.Join(dir, "stop")
 	_ = os.Remove(stop)
 	// dd drops the pages of the sources, so that each pair is read from the disk.
 	script := groups.neighbour + ` && renice -n 10 $$ >/dev/null && ionice -c 3 -p $$; while ! [ -e stop ]; do rm -rf out; mkdir out
 		for f in "$@"; do dd if="$f" iflag=nocache count=0 status=none; done
 		` + neighbour + `; done`
-	cmd := exec.Command("sh", append([]string{"-c", script, "sh"}, d.sources()...)...)
+	cmd := exec.Command("sh", append([]string{"-c", script, "sh"}, sources...)...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "BUNDLEWATCH="+b.program)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // to be stopped as a whole
 	if err := cmd.Start(); err != nil {
-		return 0, 0, err
+		return l, err
 	}
-	loader := exec.Command("sh", "-c", groups.loader+` && exec "$BENCH" read-loop "$1" "$2"`, "sh", data, strconv.Itoa(int(victimTime.Seconds())))
+	loader := exec.Command("sh", "-c", groups.loader+` && exec "$BENCH" read-loop "$1" "$2" "$3"`, "sh",
+		data, strconv.Itoa(b.runs*victimTimes), strconv.Itoa(cmd.Process.Pid))
 	loader.Env = append(os.Environ(), "BENCH="+b.self)
 	out, err := loader.Output()
 	if err != nil {
-		return 0, 0, err
+		return l, err
 	}
-	if _, err := fmt.Sscan(string(out), &rate); err != nil {
-		return 0, 0, err
+	if _, err := fmt.Sscan(string(out), &l.rate, &l.ofAlone); err != nil {
+		return l, err
 	}
-	cached = residentShare(data)
+	l.cached = residentShare(data)
 	if err := os.WriteFile(stop, nil, 0o644); err != nil {
-		return 0, 0, err
+		return l, err
 	}
-	return rate, cached, cmd.Wait()
+	return l, cmd.Wait()
 }
 
-// readLoop reads a file again and again for so many seconds and prints the bytes per second, after a first round
-// that brings it into the page cache.
-func readLoop(path, seconds string) error {
-	n, err := strconv.Atoi(seconds)
+// readLoop reads a file again and again, and stops and continues the process group of its neighbour so many times, as the speed of
+// memory changes with what others do on the same host. It prints what [loaded] holds.
+func readLoop(path, times, neighbour string) error {
+	n, err := strconv.Atoi(times)
+	if err != nil {
+		return err
+	}
+	group, err := strconv.Atoi(neighbour)
 	if err != nil {
 		return err
 	}
@@ -107,23 +137,57 @@ func readLoop(path, seconds string) error {
 		return err
 	}
 	defer f.Close()
-	buffer := make([]byte, 1<<20)
+	if _, err := io.Copy(io.Discard, f); err != nil { // into the page cache
+		return err
+	}
+	r := &repeater{file: f, buffer: make([]byte, 1<<20)}
+	var rates, ofAlone []float64
+	for range n {
+		alone, err := r.readWhile(group, unix.SIGSTOP)
+		if err != nil {
+			return err
+		}
+		beside, err := r.readWhile(group, unix.SIGCONT)
+		if err != nil {
+			return err
+		}
+		rates, ofAlone = append(rates, beside), append(ofAlone, beside/alone)
+	}
+	fmt.Println(middle(rates), middle(ofAlone))
+	return nil
+}
+
+// repeater reads a file again and again.
+type repeater struct {
+	file   *os.File
+	buffer []byte
+	offset int64
+}
+
+// readWhile sends the signal to a process group and returns the bytes per second that are read from then on.
+func (r *repeater) readWhile(group int, signal unix.Signal) (float64, error) {
+	if err := unix.Kill(-group, signal); err != nil {
+		return 0, fmt.Errorf("signal the neighbour: %w", err)
+	}
+	if _, err := r.read(victimTime / 10); err != nil { // what the disk still has to do
+		return 0, err
+	}
+	return r.read(victimTime)
+}
+
+func (r *repeater) read(length time.Duration) (float64, error) {
 	var read int64
 	begin := time.Now()
-	for round := 0; round == 0 || time.Since(begin) < time.Duration(n)*time.Second; round++ {
-		if round == 1 {
-			read, begin = 0, time.Now()
+	for time.Since(begin) < length {
+		n, err := r.file.ReadAt(r.buffer, r.offset)
+		if r.offset += int64(n); err == io.EOF {
+			r.offset = 0
+		} else if err != nil {
+			return 0, err
 		}
-		for at := int64(0); ; {
-			n, err := f.ReadAt(buffer, at)
-			at, read = at+int64(n), read+int64(n)
-			if err != nil {
-				break
-			}
-		}
+		read += int64(n)
 	}
-	fmt.Println(float64(read) / time.Since(begin).Seconds())
-	return nil
+	return float64(read) / time.Since(begin).Seconds(), nil
 }
 
 func writeZeros(path string, size int64) error {
