@@ -214,7 +214,11 @@ func limitsText(s *status.Snapshot) string {
 	if s.Limits.ReadRate > 0 {
 		rate = status.Size(s.Limits.ReadRate) + "/s"
 	}
-	return fmt.Sprintf("%s, %s, %d of %d descriptors kept", count(s.Limits.Workers, "worker"), rate, s.Limits.Kept, s.Limits.KeptFiles)
+	cpu := "any number of processors"
+	if s.Limits.CPU > 0 {
+		cpu = fmt.Sprintf("%g %% of a processor", s.Limits.CPU)
+	}
+	return fmt.Sprintf("%s, %s, %s, %d of %d descriptors kept", count(s.Limits.Workers, "worker"), cpu, rate, s.Limits.Kept, s.Limits.KeptFiles)
 }
 
 func watchText(w *status.Watch) string {

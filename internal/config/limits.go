@@ -11,7 +11,9 @@ import (
 
 // Limits say how much the daemon may take from the machine that trains.
 type Limits struct {
-	Workers   int   // bundles that are packed at the same time
+	Workers int // bundles that are packed at the same time
+	// CPU is how many processors the program takes on average while it packs: 0 for what suits who packs, +Inf for any number.
+	CPU       float64
 	ReadRate  int64 // bytes per second that all packs together read; 0 for no limit
 	FreeSpace Floor
 	KeptFiles int // descriptors of finished members that are kept open; 0 for what suits RLIMIT_NOFILE
@@ -53,6 +55,12 @@ var limitsTable = tableDoc{
 		{
 			name: "workers", kind: "integer", initial: "2",
 			meaning: "How many bundles are packed at the same time, over all watches, which take turns. From 1 to 64. `bundlewatch once` packs one after the other.",
+		},
+		{
+			name: "cpu", kind: "percentage",
+			meaning: "How much of one processor bundlewatch takes on average while it packs, such as `\"25%\"`; `\"200%\"` is two, `\"0%\"` is no limit. " +
+				"Without it `\"40%\"`, so that training on the same machine [does not notice](benchmarks.md#quiet), and no limit for `bundlewatch once`. A " +
+				"[drain](drain.md) is not limited.",
 		},
 		{
 			name: "read_rate", kind: "size", initial: "0",
@@ -110,6 +118,7 @@ var statusTable = tableDoc{
 func readLimits(s section) Limits {
 	var l Limits
 	l.Workers = int(s.integer("workers", 1, maxWorkers))
+	l.CPU = s.cpu("cpu")
 	l.ReadRate, _ = s.size("read_rate")
 	l.FreeSpace = s.floor("free_space")
 	l.KeptFiles = int(s.integer("kept_files", 1, math.MaxInt32))
@@ -180,9 +189,9 @@ func (s section) floor(name string) Floor {
 	if !ok {
 		return Floor{}
 	}
-	if number, isPercent := strings.CutSuffix(text, "%"); isPercent {
-		percent, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
-		if err != nil || !(percent >= 0 && percent <= 100) {
+	if strings.HasSuffix(text, "%") {
+		percent, ok := parsePercent(text, 100)
+		if !ok {
 			s.add(s.place(name), strconv.Quote(text), `a percentage from "0%" to "100%"`)
 			return Floor{}
 		}
@@ -193,6 +202,33 @@ func (s section) floor(name string) Floor {
 		s.add(s.place(name), strconv.Quote(text), expected)
 	}
 	return Floor{Bytes: n}
+}
+
+// maxCPU is more than any machine has, in percent of a processor.
+const maxCPU = 1_000_000
+
+// cpu returns a number of processors.
+func (s section) cpu(name string) float64 {
+	const expected = `a percentage of one processor in quotes, such as "50%"`
+	text, ok := s.unitText(name, expected)
+	if !ok {
+		return 0
+	}
+	percent, ok := parsePercent(text, maxCPU)
+	if !ok {
+		s.add(s.place(name), strconv.Quote(text), expected)
+	}
+	if percent == 0 {
+		return math.Inf(1)
+	}
+	return percent / 100
+}
+
+// parsePercent reads a number from 0 to atMost with its unit.
+func parsePercent(text string, atMost float64) (float64, bool) {
+	number, isPercent := strings.CutSuffix(text, "%")
+	percent, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
+	return percent, isPercent && err == nil && percent >= 0 && percent <= atMost
 }
 
 // unitText returns a string or its default; a number without a unit is told to be one.

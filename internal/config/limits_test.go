@@ -1,6 +1,7 @@
 package config
 
 import (
+	"math"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -15,10 +16,10 @@ func TestLimitsHTTPAndStatus(t *testing.T) {
 	require.Zero(t, c.HTTP)
 	require.Zero(t, c.Status)
 
-	c, err = parse("/etc/b.toml", oneWatch+"[limits]\nworkers = 5\nread_rate = '1.5MiB'\nfree_space = '5GiB'\nkept_files = 7\n"+
+	c, err = parse("/etc/b.toml", oneWatch+"[limits]\nworkers = 5\ncpu = '150%'\nread_rate = '1.5MiB'\nfree_space = '5GiB'\nkept_files = 7\n"+
 		"[http]\nlisten = ':9464'\n[status]\nsocket = 's.sock'\n")
 	require.NoError(t, err)
-	require.Equal(t, Limits{Workers: 5, ReadRate: 3 << 19, FreeSpace: Floor{Bytes: 5 << 30}, KeptFiles: 7}, c.Limits)
+	require.Equal(t, Limits{Workers: 5, CPU: 1.5, ReadRate: 3 << 19, FreeSpace: Floor{Bytes: 5 << 30}, KeptFiles: 7}, c.Limits)
 	require.Equal(t, "127.0.0.1:9464", c.HTTP.Listen, "without a host it is loopback")
 	require.True(t, c.HTTP.Page)
 	require.Empty(t, c.HTTP.Hosts)
@@ -27,7 +28,16 @@ func TestLimitsHTTPAndStatus(t *testing.T) {
 	c, err = parse("/etc/b.toml", oneWatch+"[limits]\nfree_space = '2.5%'\n[http]\nlisten = '0.0.0.0:80'\npage = false\nhosts = ['Box', 'b.example.org']\n")
 	require.NoError(t, err)
 	require.EqualValues(t, 25, c.Limits.FreeSpace.Of(1000))
+	require.Zero(t, c.Limits.CPU)
 	require.Equal(t, HTTP{Listen: "0.0.0.0:80", Hosts: []string{"box", "b.example.org"}}, c.HTTP)
+}
+
+func TestNoLimitOfCPU(t *testing.T) {
+	for _, text := range []string{"0%", "0 %", "0.0%"} {
+		c, err := parse("/etc/b.toml", oneWatch+"[limits]\ncpu = '"+text+"'\n")
+		require.NoError(t, err)
+		require.True(t, math.IsInf(c.Limits.CPU, 1), text)
+	}
 }
 
 func TestLimitsThatAreWrong(t *testing.T) {
@@ -35,6 +45,11 @@ func TestLimitsThatAreWrong(t *testing.T) {
 		"[limits]\nworkers = 0":                     "limits.workers: found the number 0, expected a whole number from 1 to 64",
 		"[limits]\nworkers = 1.5":                   "limits.workers: found the number 1.5, expected a whole number",
 		"[limits]\nworkers = '2'":                   `limits.workers: found "2", expected a whole number`,
+		"[limits]\ncpu = 50":                        `limits.cpu: found the number 50, expected a percentage of one processor in quotes`,
+		"[limits]\ncpu = '50'":                      `limits.cpu: found "50", expected a percentage`,
+		"[limits]\ncpu = '-1%'":                     "limits.cpu: found",
+		"[limits]\ncpu = 'Inf%'":                    "limits.cpu: found",
+		"[limits]\ncpu = 'NaN%'":                    "limits.cpu: found",
 		"[limits]\nread_rate = 5":                   "limits.read_rate: found the number 5, expected a size with its unit",
 		"[limits]\nread_rate = '5'":                 `limits.read_rate: found "5", expected a size with its unit`,
 		"[limits]\nread_rate = '-5MiB'":             "limits.read_rate: found",
@@ -43,7 +58,7 @@ func TestLimitsThatAreWrong(t *testing.T) {
 		"[limits]\nfree_space = 'NaN%'":             "limits.free_space: found",
 		"[limits]\nfree_space = '5 apples'":         "limits.free_space: found",
 		"[limits]\nkept_files = -1":                 "limits.kept_files: found the number -1",
-		"[limits]\nworker = 1":                      `limits.worker: found an unknown key, expected one of "workers", "read_rate", "free_space" or "kept_files", did you mean "workers"?`,
+		"[limits]\nworker = 1":                      `limits.worker: found an unknown key, expected one of "workers", "cpu", "read_rate", "free_space" or "kept_files", did you mean "workers"?`,
 		"[http]\nlisten = '9464'":                   `http.listen: found "9464", expected an address with a port number`,
 		"[http]\nlisten = 'a:http'":                 "http.listen: found",
 		"[http]\nlisten = 'a:99999'":                "http.listen: found",

@@ -145,6 +145,7 @@ type common struct {
 	look   func() // at the artifact directory, because it failed; nil when nobody looks after it
 
 	witness *provenance.Witness // nil for none
+	rush    atomic.Int32        // watches that are drained
 }
 
 func newCommon(l config.Limits) *common {

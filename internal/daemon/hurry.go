@@ -29,8 +29,9 @@ func (l *loop) hurry(q *draining) {
 		return
 	}
 	if len(l.drains) == 0 {
-		ticker := time.NewTicker(hurryTick)
-		l.hurried, l.ease = ticker.C, ticker.Stop
+		ticker, rush := time.NewTicker(hurryTick), &l.opts.common.rush
+		rush.Add(1)
+		l.hurried, l.ease = ticker.C, func() { ticker.Stop(); rush.Add(-1) }
 	}
 	l.drains = append(l.drains, q)
 	l.newestFirst()

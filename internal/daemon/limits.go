@@ -1,8 +1,11 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
+	"math"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 	"golang.org/x/time/rate"
@@ -50,40 +53,91 @@ func keptFiles(l config.Limits) int {
 	return min(l.KeptFiles, int(min(limit.Cur/keptShare, 1<<30)))
 }
 
-// throttle bounds how fast all packs together read.
-type throttle struct{ bucket *rate.Limiter }
+// usualCPU is how many processors the daemon takes on average while it packs, unless the config says it: a data loader beside it
+// then keeps 95 % of its throughput, see docs/benchmarks.md.
+const usualCPU = 0.4
 
-func newThrottle(bytesPerSecond int64) *throttle {
-	t := &throttle{bucket: rate.NewLimiter(rate.Inf, 0)}
-	t.set(bytesPerSecond)
-	return t
+// packerCPU is how many processors the daemon takes on average while it packs; +Inf for any number.
+func packerCPU(l config.Limits) float64 { return cmp.Or(l.CPU, usualCPU) }
+
+// throttle bounds how fast all packs together read, and how much of the processors the program takes meanwhile.
+type throttle struct {
+	bytes *rate.Limiter
+	cpu   *rate.Limiter        // in nanoseconds of the processor
+	used  func() time.Duration // the processors' time that the program took
+	// paid is what of it the packs have waited for.
+	paid  atomic.Int64
+	packs atomic.Int32  // under way
+	rush  *atomic.Int32 // watches that are drained: the processors' time is not bounded then
 }
 
-// set changes the rate, 0 for none. Who waits goes on at the new one.
-func (t *throttle) set(bytesPerSecond int64) {
+// newThrottle bounds nothing.
+func newThrottle() *throttle {
+	return &throttle{bytes: rate.NewLimiter(rate.Inf, 0), cpu: rate.NewLimiter(rate.Inf, 0), used: processTime, rush: new(atomic.Int32)}
+}
+
+// processTime is the time of the processors that this process took.
+func processTime() time.Duration {
+	var t unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &t) != nil {
+		return 0
+	}
+	return time.Duration(t.Nano())
+}
+
+// setRate changes how many bytes are read in a second, 0 for any number. Who waits goes on at the new rate.
+func (t *throttle) setRate(bytesPerSecond int64) {
 	if bytesPerSecond == 0 {
-		t.bucket.SetLimit(rate.Inf)
+		t.bytes.SetLimit(rate.Inf)
 		return
 	}
 	// Whoever waits does so for a tenth of a second at a time, and shows that it is alive.
-	t.bucket.SetBurst(int(max(1, min(bytesPerSecond/10, 1<<20))))
-	t.bucket.SetLimit(rate.Limit(bytesPerSecond))
+	t.bytes.SetBurst(int(max(1, min(bytesPerSecond/10, 1<<20))))
+	t.bytes.SetLimit(rate.Limit(bytesPerSecond))
 }
 
-// wait waits until so many bytes may be read.
+// setCPU changes how many processors are taken on average, +Inf for any number.
+func (t *throttle) setCPU(processors float64) {
+	if math.IsInf(processors, 1) {
+		t.cpu.SetLimit(rate.Inf)
+		return
+	}
+	t.cpu.SetBurst(max(1, int(min(processors, 1)/10*1e9)))
+	t.cpu.SetLimit(rate.Limit(processors * 1e9))
+}
+
+// begin tells that a pack begins. What the program did before is not paid for by packs.
+func (t *throttle) begin() (end func()) {
+	if t.packs.Add(1) == 1 {
+		t.paid.Store(int64(t.used()))
+	}
+	return func() { t.packs.Add(-1) }
+}
+
+// wait waits until so many bytes may be read, and for the processors' time that was taken since the last call.
 func (t *throttle) wait(ctx context.Context, bytes int, turned func()) error {
-	for bytes > 0 {
-		if t.bucket.Limit() == rate.Inf {
+	used := int64(t.used())
+	owed := used - t.paid.Swap(used)
+	if err := take(ctx, t.cpu, int(owed), func() bool { return t.rush.Load() > 0 }, turned); err != nil {
+		return err
+	}
+	return take(ctx, t.bytes, bytes, func() bool { return false }, turned)
+}
+
+// take waits until n may be taken from a bucket, or until it is free of charge.
+func take(ctx context.Context, bucket *rate.Limiter, n int, free func() bool, turned func()) error {
+	for n > 0 {
+		if bucket.Limit() == rate.Inf || free() {
 			return ctx.Err()
 		}
-		n := min(bytes, max(1, t.bucket.Burst()))
-		if err := t.bucket.WaitN(ctx, n); err != nil {
+		some := min(n, max(1, bucket.Burst()))
+		if err := bucket.WaitN(ctx, some); err != nil {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
 			continue // the burst was made smaller meanwhile
 		}
-		bytes -= n
+		n -= some
 		turned()
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -28,12 +29,12 @@ import (
 
 func TestThrottle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		th := newThrottle(0)
+		th := newThrottle()
 		begin := time.Now()
 		require.NoError(t, th.wait(t.Context(), 1<<30, func() {}))
 		require.Zero(t, time.Since(begin), "no limit")
 
-		th.set(1 << 20)
+		th.setRate(1 << 20)
 		turns := 0
 		require.NoError(t, th.wait(t.Context(), 10<<20, func() { turns++ }))
 		require.InDelta(t, 10, time.Since(begin).Seconds(), 0.2)
@@ -41,17 +42,65 @@ func TestThrottle(t *testing.T) {
 
 		go func() {
 			time.Sleep(time.Second)
-			th.set(0)
+			th.setRate(0)
 		}()
 		begin = time.Now()
 		require.NoError(t, th.wait(t.Context(), 10<<20, func() {}))
 		require.Less(t, time.Since(begin), 2*time.Second, "a change of the rate is for those who wait, too")
 
-		th.set(1)
+		th.setRate(1)
 		ctx, stop := context.WithTimeout(t.Context(), time.Second)
 		defer stop()
 		require.ErrorIs(t, th.wait(ctx, 100, func() {}), context.DeadlineExceeded)
 	})
+}
+
+// While it packs, the program takes no more of the processors than its share; what it did before does not count.
+func TestThrottleOfProcessors(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		th := newThrottle()
+		used := time.Hour
+		th.used = func() time.Duration { return used }
+		th.setCPU(0.5)
+		pack := func(cpu time.Duration) time.Duration {
+			defer th.begin()()
+			begin := time.Now()
+			for range 100 {
+				used += cpu / 100
+				require.NoError(t, th.wait(t.Context(), 1<<20, func() {}))
+			}
+			return time.Since(begin)
+		}
+		require.InDelta(t, 4, pack(2*time.Second).Seconds(), 0.1)
+		used += time.Hour
+		require.InDelta(t, 4, pack(2*time.Second).Seconds(), 0.1)
+
+		end := th.begin() // of one beside which the other is
+		require.InDelta(t, 4, pack(2*time.Second).Seconds(), 0.1)
+		end()
+
+		th.setCPU(2)
+		require.InDelta(t, 1, pack(2*time.Second).Seconds(), 0.1)
+		th.setCPU(math.Inf(1))
+		require.Zero(t, pack(time.Hour))
+		th.setCPU(0.01)
+		th.rush.Store(1)
+		require.Zero(t, pack(time.Hour), "a drain has no time")
+		th.rush.Store(0)
+		require.InDelta(t, 1, pack(10*time.Millisecond).Seconds(), 0.2, "nothing is owed for what was done in a hurry")
+
+		ctx, stop := context.WithTimeout(t.Context(), time.Second)
+		defer stop()
+		used += time.Hour
+		require.ErrorIs(t, th.wait(ctx, 1, func() {}), context.DeadlineExceeded)
+	})
+}
+
+func TestProcessTime(t *testing.T) {
+	before := processTime()
+	for processTime() < before+10*time.Millisecond {
+		sha256.Sum256(make([]byte, 1<<20))
+	}
 }
 
 // All packs together read no faster than the limit.
@@ -63,7 +112,7 @@ func TestReadRate(t *testing.T) {
 		s.t = t
 		b := s.bench()
 		b.settle("r/a-1.ckpt", "r/b-1.ckpt")
-		b.packer.throttle.set(10_000)
+		b.packer.throttle.setRate(10_000)
 		begin := time.Now()
 		b.pack()
 		b.expect(Bundled)

@@ -1,9 +1,11 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 
 	"github.com/rs/zerolog"
@@ -116,8 +118,11 @@ func newPacker(s *store.Local, opts Options, l config.Limits) *packer {
 	if err != nil {
 		host = "unknown"
 	}
+	throttle := newThrottle()
+	throttle.setRate(l.ReadRate)
+	throttle.setCPU(cmp.Or(l.CPU, math.Inf(1)))
 	return &packer{store: s, tool: opts.Tool, host: host, opts: opts, progress: opts.Progress, room: newRoom(s.Dir(), l.FreeSpace),
-		throttle: newThrottle(l.ReadRate)}
+		throttle: throttle}
 }
 
 // look lists the root, proves what has settled, and returns how many files match. A missing root is told,

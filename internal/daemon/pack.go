@@ -87,6 +87,7 @@ func newWork(j *job, opts Options) *work {
 // pack bundles a set. A kept file whose name was removed while it was read is read again: the removal
 // moves ctime, as a change does.
 func (p *packer) pack(ctx context.Context, j *job) outcome {
+	defer p.throttle.begin()()
 	begin := p.opts.now()
 	const attempts = 3
 	var out outcome

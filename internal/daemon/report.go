@@ -108,7 +108,11 @@ func (d *Daemon) showArtifacts(now time.Time) status.Artifacts {
 
 func (d *Daemon) showLimits() status.Limits {
 	kept := d.wired.common.kept
-	return status.Limits{Workers: int(d.pool.workers.Load()), ReadRate: d.config.Limits.ReadRate, KeptFiles: int(kept.most.Load()), Kept: int(kept.used.Load())}
+	percent := 100 * packerCPU(d.config.Limits)
+	if math.IsInf(percent, 1) {
+		percent = 0
+	}
+	return status.Limits{Workers: int(d.pool.workers.Load()), CPU: percent, ReadRate: d.config.Limits.ReadRate, KeptFiles: int(kept.most.Load()), Kept: int(kept.used.Load())}
 }
 
 func (d *Daemon) showPacks(now time.Time) []status.Pack {

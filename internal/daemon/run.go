@@ -144,6 +144,7 @@ func (d *Daemon) prepare(c *config.Config) {
 	}
 	packer := newPacker(d.store, d.wired, c.Limits)
 	packer.witness = provenance.NewWitness("/proc")
+	packer.throttle.rush = &d.wired.common.rush
 	d.wired.common.witness = packer.witness
 	d.pool = newPool(packer, d.wired, c.Limits.Workers)
 	d.keeper = newKeeper(d.store, packer.room, d.wired)
@@ -175,7 +176,8 @@ func (d *Daemon) use(c *config.Config) {
 	}
 	d.Metrics.Watches(names)
 	d.pool.setWorkers(max(1, c.Limits.Workers))
-	d.pool.packer.throttle.set(c.Limits.ReadRate)
+	d.pool.packer.throttle.setRate(c.Limits.ReadRate)
+	d.pool.packer.throttle.setCPU(packerCPU(c.Limits))
 	d.pool.packer.room.setFloor(c.Limits.FreeSpace)
 	d.pool.packer.room.budget.Store(c.Artifacts.Budget)
 	d.wired.common.alerts.Store(&c.Alerts)

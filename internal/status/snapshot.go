@@ -61,10 +61,12 @@ type Artifacts struct {
 
 // Limits are the limits in force.
 type Limits struct {
-	Workers   int   `json:"workers"`
-	ReadRate  int64 `json:"read_rate_bytes_per_second"` // 0: none
-	KeptFiles int   `json:"kept_files"`
-	Kept      int   `json:"kept"` // descriptors kept now
+	Workers int `json:"workers"`
+	// CPU is how much of one processor is taken on average while packing, in percent; 0: no limit.
+	CPU       float64 `json:"cpu_percent"`
+	ReadRate  int64   `json:"read_rate_bytes_per_second"` // 0: none
+	KeptFiles int     `json:"kept_files"`
+	Kept      int     `json:"kept"` // descriptors kept now
 }
 
 // Reload is what became of the last request to reload.
