@@ -73,10 +73,10 @@ func (l *loop) isOver(q *draining) bool {
 	if q.ctx.Err() != nil || l.isGoneRoot() {
 		return true
 	}
-	if !l.isListed(q) {
-		return false
-	}
 	now := time.Now()
+	if !l.isListed(q) && now.Before(q.startBy) {
+		return false // later nothing is started, whatever the listing would find
+	}
 	starts := now.Before(q.startBy) && !l.now().Before(l.resume) && q.stopped() == ""
 	for s := range l.open {
 		if !l.concerns(q, s) {
