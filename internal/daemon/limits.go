@@ -114,10 +114,14 @@ func (t *throttle) begin() (end func()) {
 	return func() { t.packs.Add(-1) }
 }
 
+// mostOfByte is more than a processor without instructions for SHA-256 takes for a byte. What is above is taken by others in this
+// process, such as uploads, for which no pack stands still.
+const mostOfByte = 20 * time.Nanosecond
+
 // wait waits until so many bytes may be read, and for the processors' time that was taken since the last call.
 func (t *throttle) wait(ctx context.Context, bytes int, turned func()) error {
 	used := int64(t.used())
-	owed := used - t.paid.Swap(used)
+	owed := min(used-t.paid.Swap(used), int64(bytes)*int64(mostOfByte))
 	if err := take(ctx, t.cpu, int(owed), func() bool { return t.rush.Load() > 0 }, turned); err != nil {
 		return err
 	}
