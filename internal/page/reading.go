@@ -43,12 +43,12 @@ func reading[T any](s *Site, do func(*shelf.Shelf) (T, error)) (result T, err er
 	}
 	done := make(chan answer, 1)
 	go func() {
-		defer func() { <-s.readers }()
 		var a answer
 		defer func() {
 			if fault := recover(); fault != nil { // a page that cannot be made is no reason to end the daemon
 				a.err = fmt.Errorf("%w: %v", errFault, fault)
 			}
+			<-s.readers
 			done <- a
 		}()
 		var on *shelf.Shelf
