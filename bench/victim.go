@@ -100,10 +100,16 @@ func (b *bench) load(dir, data string, groups *controlGroups, sources []string, 
 	cmd := exec.Command("sh", append([]string{"-c", script, "sh"}, sources...)...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "BUNDLEWATCH="+b.program)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // to be stopped as a whole
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: unix.SIGKILL} // to be stopped as a whole
 	if err := cmd.Start(); err != nil {
 		return l, err
 	}
+	defer func() {
+		if err != nil {
+			_ = unix.Kill(-cmd.Process.Pid, unix.SIGKILL)
+			_ = cmd.Wait()
+		}
+	}()
 	loader := exec.Command("sh", "-c", groups.loader+` && exec "$BENCH" read-loop "$1" "$2" "$3"`, "sh",
 		data, strconv.Itoa(b.runs*victimTimes), strconv.Itoa(cmd.Process.Pid))
 	loader.Env = append(os.Environ(), "BENCH="+b.self)
