@@ -12,7 +12,8 @@ import (
 // Limits say how much the daemon may take from the machine that trains.
 type Limits struct {
 	Workers int // bundles that are packed at the same time
-	// CPU is how many processors the program takes on average while it packs: 0 for what suits who packs, +Inf for any number.
+	// CPU is how much of one processor the program takes on average while it packs, in percent: 0 for what suits who packs,
+	// +Inf for no limit.
 	CPU       float64
 	ReadRate  int64 // bytes per second that all packs together read; 0 for no limit
 	FreeSpace Floor
@@ -204,24 +205,28 @@ func (s section) floor(name string) Floor {
 	return Floor{Bytes: n}
 }
 
-// maxCPU is more than any machine has, in percent of a processor.
-const maxCPU = 1_000_000
+// In percent of a processor: less than the least would wait so long for every byte that nothing else is noticed meanwhile,
+// and no machine has more than the most.
+const (
+	leastCPU = 0.001
+	mostCPU  = 1_000_000
+)
 
-// cpu returns a number of processors.
+// cpu returns a percentage of one processor, +Inf for no limit.
 func (s section) cpu(name string) float64 {
-	const expected = `a percentage of one processor in quotes, such as "50%"`
+	const expected = `a percentage of one processor in quotes, such as "50%", at least "0.001%", or "0%"`
 	text, ok := s.unitText(name, expected)
 	if !ok {
 		return 0
 	}
-	percent, ok := parsePercent(text, maxCPU)
-	if !ok {
+	percent, ok := parsePercent(text, mostCPU)
+	if !ok || percent > 0 && percent < leastCPU {
 		s.add(s.place(name), strconv.Quote(text), expected)
 	}
 	if percent == 0 {
 		return math.Inf(1)
 	}
-	return percent / 100
+	return percent
 }
 
 // parsePercent reads a number from 0 to atMost with its unit.

@@ -19,7 +19,7 @@ func TestLimitsHTTPAndStatus(t *testing.T) {
 	c, err = parse("/etc/b.toml", oneWatch+"[limits]\nworkers = 5\ncpu = '150%'\nread_rate = '1.5MiB'\nfree_space = '5GiB'\nkept_files = 7\n"+
 		"[http]\nlisten = ':9464'\n[status]\nsocket = 's.sock'\n")
 	require.NoError(t, err)
-	require.Equal(t, Limits{Workers: 5, CPU: 1.5, ReadRate: 3 << 19, FreeSpace: Floor{Bytes: 5 << 30}, KeptFiles: 7}, c.Limits)
+	require.Equal(t, Limits{Workers: 5, CPU: 150, ReadRate: 3 << 19, FreeSpace: Floor{Bytes: 5 << 30}, KeptFiles: 7}, c.Limits)
 	require.Equal(t, "127.0.0.1:9464", c.HTTP.Listen, "without a host it is loopback")
 	require.True(t, c.HTTP.Page)
 	require.Empty(t, c.HTTP.Hosts)
@@ -47,6 +47,7 @@ func TestLimitsThatAreWrong(t *testing.T) {
 		"[limits]\nworkers = '2'":                   `limits.workers: found "2", expected a whole number`,
 		"[limits]\ncpu = 50":                        `limits.cpu: found the number 50, expected a percentage of one processor in quotes`,
 		"[limits]\ncpu = '50'":                      `limits.cpu: found "50", expected a percentage`,
+		"[limits]\ncpu = '1e-9%'":                   `limits.cpu: found "1e-9%"`,
 		"[limits]\ncpu = '-1%'":                     "limits.cpu: found",
 		"[limits]\ncpu = 'Inf%'":                    "limits.cpu: found",
 		"[limits]\ncpu = 'NaN%'":                    "limits.cpu: found",

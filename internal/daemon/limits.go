@@ -53,11 +53,11 @@ func keptFiles(l config.Limits) int {
 	return min(l.KeptFiles, int(min(limit.Cur/keptShare, 1<<30)))
 }
 
-// usualCPU is how many processors the daemon takes on average while it packs, unless the config says it: a data loader beside it
-// then keeps 95 % of its throughput, see docs/benchmarks.md.
-const usualCPU = 0.4
+// usualCPU is how much of one processor the daemon takes on average while it packs, in percent, unless the config says it: a data
+// loader beside it then keeps 95 % of its throughput, see docs/benchmarks.md.
+const usualCPU = 40
 
-// packerCPU is how many processors the daemon takes on average while it packs; +Inf for any number.
+// packerCPU is how much of one processor the daemon takes on average while it packs, in percent; +Inf for no limit.
 func packerCPU(l config.Limits) float64 { return cmp.Or(l.CPU, usualCPU) }
 
 // throttle bounds how fast all packs together read, and how much of the processors the program takes meanwhile.
@@ -96,14 +96,15 @@ func (t *throttle) setRate(bytesPerSecond int64) {
 	t.bytes.SetLimit(rate.Limit(bytesPerSecond))
 }
 
-// setCPU changes how many processors are taken on average, +Inf for any number.
-func (t *throttle) setCPU(processors float64) {
-	if math.IsInf(processors, 1) {
+// setCPU changes how much of one processor is taken on average, in percent, +Inf for no limit.
+func (t *throttle) setCPU(percent float64) {
+	if math.IsInf(percent, 1) {
 		t.cpu.SetLimit(rate.Inf)
 		return
 	}
-	t.cpu.SetBurst(max(1, int(min(processors, 1)/10*1e9)))
-	t.cpu.SetLimit(rate.Limit(processors * 1e9))
+	perSecond := percent / 100 * float64(time.Second)
+	t.cpu.SetBurst(int(min(perSecond, float64(time.Second)) / 10))
+	t.cpu.SetLimit(rate.Limit(perSecond))
 }
 
 // begin tells that a pack begins. What the program did before is not paid for by packs.

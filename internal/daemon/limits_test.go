@@ -61,7 +61,7 @@ func TestThrottleOfProcessors(t *testing.T) {
 		th := newThrottle()
 		used := time.Hour
 		th.used = func() time.Duration { return used }
-		th.setCPU(0.5)
+		th.setCPU(50)
 		pack := func(cpu time.Duration) time.Duration {
 			defer th.begin()()
 			begin := time.Now()
@@ -81,11 +81,11 @@ func TestThrottleOfProcessors(t *testing.T) {
 
 		require.InDelta(t, 4.2, pack(time.Hour).Seconds(), 0.1, "others in this process take all they can: 100 MiB are charged at 20 ns a byte")
 
-		th.setCPU(2)
+		th.setCPU(200)
 		require.InDelta(t, 1, pack(2*time.Second).Seconds(), 0.1)
 		th.setCPU(math.Inf(1))
 		require.Zero(t, pack(time.Hour))
-		th.setCPU(0.01)
+		th.setCPU(1)
 		th.rush.Store(1)
 		require.Zero(t, pack(time.Hour), "a drain has no time")
 		th.rush.Store(0)

@@ -108,7 +108,7 @@ func (d *Daemon) showArtifacts(now time.Time) status.Artifacts {
 
 func (d *Daemon) showLimits() status.Limits {
 	kept := d.wired.common.kept
-	percent := 100 * packerCPU(d.config.Limits)
+	percent := packerCPU(d.config.Limits)
 	if math.IsInf(percent, 1) {
 		percent = 0
 	}
